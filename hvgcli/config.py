@@ -1,0 +1,299 @@
+"""The numbers of every model and of its training: frozen dataclasses, and one table of presets.
+
+A `ModelConfig` describes networks only and travels with the weights (`config.json`). A
+`TrainingConfig` describes how one level is trained and travels with a run. Sizes are pixels of a
+square frame, strides are source frames between two output frames.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
+from typing import Any
+
+from hvgcli.errors import ConfigError
+
+FORMAT_VERSION = 1
+BASE_RESOLUTION = 4  # every generator starts from a 4x4 map
+MAX_CLASSES = 100_000  # bounds keep a tampered config.json from asking for absurd memory
+MAX_CHANNELS = 8192
+MAX_RESOLUTION = 4096
+MAX_FRAMES = 65_536
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Widths of one discriminator, from its input to its output (HVG appendix B)."""
+
+    channels: int
+    """Base number of channels `ch`."""
+    multipliers: tuple[int, ...]
+    """Width of each residual block, as a multiple of `channels`."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.channels <= MAX_CHANNELS, f"discriminator channels {self.channels} must be 1..{MAX_CHANNELS}")
+        _require(
+            len(self.multipliers) >= 2 and all(1 <= m <= 64 for m in self.multipliers),
+            f"discriminator multipliers {self.multipliers} must be at least two numbers in 1..64",
+        )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Output channels of each block."""
+        return tuple(self.channels * m for m in self.multipliers)
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One level of a hierarchy: its generator and the discriminators that train it."""
+
+    frames: int
+    """Frames that the level makes in training: the whole outline at level 1, a window above."""
+    resolution: int
+    """Height and width of its output."""
+    stride: int
+    """Source frames between two of its frames (f_t)."""
+    channels: int
+    """Base number of channels `ch` of the generator."""
+    multipliers: tuple[int, ...]
+    """Width of each unit of the generator, as a multiple of `channels`."""
+    spatial: DiscriminatorConfig
+    temporal: DiscriminatorConfig
+    matching: DiscriminatorConfig | None
+    """None at level 1, which has no condition to match."""
+    z_dim: int = 128
+    embed_dim: int = 128
+    """Size of the class embedding e(y); unused without classes."""
+    spectral_norm: bool = True
+    """Spectral norm on the generator's weights. The discriminators always have it."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.frames <= MAX_FRAMES, f"frames {self.frames} must be 1..{MAX_FRAMES}")
+        _require(
+            _is_power_of_two(self.resolution) and BASE_RESOLUTION < self.resolution <= MAX_RESOLUTION,
+            f"resolution {self.resolution} must be a power of two in {2 * BASE_RESOLUTION}..{MAX_RESOLUTION}",
+        )
+        _require(1 <= self.stride <= 1024, f"stride {self.stride} must be 1..1024")
+        _require(
+            1 <= self.channels and self.channels * max(self.multipliers, default=MAX_CHANNELS + 1) <= MAX_CHANNELS,
+            f"channels {self.channels} x multipliers {self.multipliers} must be at most {MAX_CHANNELS}",
+        )
+        _require(
+            len(self.multipliers) >= self.doublings,
+            f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give at least {self.doublings}",
+        )
+        _require(1 <= self.z_dim <= 4096 and 1 <= self.embed_dim <= 4096, "z_dim and embed_dim must be 1..4096")
+
+    @property
+    def doublings(self) -> int:
+        """Units that double the resolution: log2(resolution / 4), counted from the first."""
+        return int(math.log2(self.resolution // BASE_RESOLUTION))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Output channels of each unit."""
+        return tuple(self.channels * m for m in self.multipliers)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A hierarchy: level 1 makes an outline, each further level enlarges the one below."""
+
+    name: str
+    levels: tuple[LevelConfig, ...]
+    num_classes: int = 0
+    """0 = unconditional."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, or empty when only their number is known."""
+    source_rate: str = "25"
+    """Frames per second of the training clips, as a fraction; divided by the stride it is the output's."""
+    sigma: float = 0.5
+    """Default standard deviation of z for pictures (HVG appendix H); `evaluate` uses 1."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= len(self.levels) <= 8, f"a model has 1..8 levels, not {len(self.levels)}")
+        _require(0 <= self.num_classes <= MAX_CLASSES, f"num_classes {self.num_classes} must be 0..{MAX_CLASSES}")
+        _require(
+            not self.classes or len(self.classes) == self.num_classes,
+            f"{len(self.classes)} class names for {self.num_classes} classes",
+        )
+        _require(0 < Fraction(self.source_rate) <= 1000, f"source_rate {self.source_rate} must be in 0..1000")
+        _require(self.levels[0].matching is None, "level 1 has no condition: its matching discriminator must be null")
+        for number, (below, level) in enumerate(zip(self.levels, self.levels[1:], strict=False), start=2):
+            _require(level.matching is not None, f"level {number} needs a matching discriminator")
+            _require(
+                below.stride % level.stride == 0,
+                f"level {number}: stride {level.stride} does not divide {below.stride}, the stride below",
+            )
+            _require(
+                level.resolution % below.resolution == 0,
+                f"level {number}: resolution {level.resolution} is below {below.resolution}",
+            )
+            times_time = below.stride // level.stride
+            _require(
+                level.frames % times_time == 0,
+                f"level {number}: a window of {level.frames} frames is not a multiple of {times_time}",
+            )
+
+    @property
+    def conditional(self) -> bool:
+        return self.num_classes > 0
+
+    @property
+    def frames(self) -> int:
+        """Frames of a full video: the outline's, times every temporal factor."""
+        return self.levels[0].frames * self.frame_factor(len(self.levels))
+
+    @property
+    def resolution(self) -> int:
+        return self.levels[-1].resolution
+
+    def times_time(self, level: int) -> int:
+        """Frames that level `level` (2..L) makes of one frame below."""
+        return self.levels[level - 2].stride // self.levels[level - 1].stride
+
+    def times_space(self, level: int) -> int:
+        """Enlargement of level `level` (2..L) in height and width."""
+        return self.levels[level - 1].resolution // self.levels[level - 2].resolution
+
+    def frame_factor(self, level: int) -> int:
+        """Frames of level `level` (1..L) for one frame of the outline."""
+        return self.levels[0].stride // self.levels[level - 1].stride
+
+    def rate(self, level: int | None = None) -> Fraction:
+        """Frames per second of a level's output (of the last level by default)."""
+        return Fraction(self.source_rate) / self.levels[(level or len(self.levels)) - 1].stride
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of all classes; their numbers where no names are known."""
+        return self.classes or tuple(str(index) for index in range(self.num_classes))
+
+    def with_classes(self, classes: tuple[str, ...]) -> ModelConfig:
+        """The same networks for another set of classes (none = unconditional)."""
+        return replace(self, num_classes=len(classes), classes=classes)
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """A training aid of the small presets, not of the papers: reconstruction first, adversary after.
+
+    Level 1 starts as a conditional VAE whose code carries about `nats` of information, so that the
+    codes of the clips fill the prior; the levels above start as plain super-resolvers.
+    """
+
+    steps: int
+    """Generator steps before the discriminators join."""
+    weight: float
+    """Weight of the reconstruction error beside the adversarial loss afterwards."""
+    nats: float = 10.0
+    """Information that the level-1 code may carry about a clip, in nats."""
+    capacity_weight: float = 0.05
+    """Weight of |KL - nats| beside the error summed over one frame's values."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How one level is trained. The defaults are HVG's (section 5.1, appendix A)."""
+
+    steps: int = 300_000
+    """Generator updates."""
+    batch_size: int = 512
+    lr_generator: float = 1e-4
+    lr_discriminator: float = 5e-4
+    beta1: float = 0.0
+    beta2: float = 0.999
+    discriminator_updates: int = 2
+    """Discriminator updates for each generator update."""
+    spatial_frames: int = 8
+    """k: full-resolution frames that the spatial discriminator sees of each video."""
+    ema: float = 0.0
+    """Decay of the generator's moving average; 0 = none."""
+    random_scale: tuple[float, float] = (1.0, 1.0)
+    """Side of the random crop, as a range of fractions of the clip's short side."""
+    random_stride: bool = False
+    """Also train on windows at half the stride, where the clip is too short or by chance."""
+    condition_noise: float = 0.0
+    """Largest standard deviation of the noise added to real conditions (levels above the first)."""
+    balance_classes: bool = False
+    """Draw the class first, then the clip, so that classes with few clips are seen as often."""
+    reconstruction: ReconstructionConfig | None = None
+    adversarial_weight: float = 1.0
+    """Weight of the adversarial loss of the generator."""
+    precision: str = "fp32"
+    """"fp32", or "bf16" for autocast; parameters and optimizers stay float32."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, f"steps {self.steps} must be at least 1: change --steps")
+        _require(self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2 for batch norm: change --batch-size")
+        _require(self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16")
+        _require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1)")
+        low, high = self.random_scale
+        _require(0 < low <= high <= 1, f"random_scale {self.random_scale} must be in (0, 1] and ordered")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published or small model: its networks and the training of each level."""
+
+    model: ModelConfig
+    training: tuple[TrainingConfig, ...]
+    source: str
+    """Where its numbers come from; for small presets, that they are ours."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain JSON values."""
+    return asdict(config)
+
+
+def _build(kind: Any, data: Any, where: str) -> Any:
+    _require(isinstance(data, dict), f"{where} must be an object, not {type(data).__name__}")
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(data) - known)
+    _require(not unknown, f"{where} has unknown field {', '.join(unknown)}: it may be of a newer version of hvg")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where} is incomplete or has a value of the wrong type: {error}") from error
+
+
+def _level_from_dict(data: Any, where: str) -> LevelConfig:
+    _require(isinstance(data, dict), f"{where} must be an object")
+    values = dict(data)
+    for part in ("spatial", "temporal", "matching"):
+        if values.get(part) is not None:
+            values[part] = _build(DiscriminatorConfig, values[part], f"{where}.{part}")
+    level: LevelConfig = _build(LevelConfig, values, where)
+    return level
+
+
+def model_from_dict(data: Any) -> ModelConfig:
+    """`ModelConfig` from JSON values; ConfigError when a field is unknown, missing or out of range."""
+    _require(isinstance(data, dict) and isinstance(data.get("levels"), list | tuple), "config has no list of levels")
+    values = dict(data)
+    values["levels"] = [_level_from_dict(level, f"level {n}") for n, level in enumerate(values["levels"], start=1)]
+    try:
+        model: ModelConfig = _build(ModelConfig, values, "config")
+    except (ValueError, ZeroDivisionError) as error:
+        raise ConfigError(f"config has a value of the wrong type: {error}") from error
+    return model
+
+
+def training_from_dict(data: Any) -> TrainingConfig:
+    """`TrainingConfig` from JSON values, checked like `model_from_dict`."""
+    values = dict(data)
+    if values.get("reconstruction") is not None:
+        values["reconstruction"] = _build(ReconstructionConfig, values["reconstruction"], "reconstruction")
+    training: TrainingConfig = _build(TrainingConfig, values, "training")
+    return training

@@ -1,0 +1,125 @@
+"""Residual blocks of the generators and discriminators (HVG appendix B)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvgcli.layers.layout import from_timeline, to_frames, to_timeline, to_video
+from hvgcli.layers.norm import TimestepNorm
+from hvgcli.layers.weights import conv2d, conv3d
+
+
+class TemporalConv(nn.Module):
+    """Convolution over time alone, kernel 3, that can be fed a video piece by piece.
+
+    Frames beyond the ends of the video are zero. A piece that is not the last gives one frame less
+    than was fed, because the newest frame still waits for its successor.
+    """
+
+    reach = 1  # frames of context on each side
+
+    def __init__(self, channels: int, *, spectral: bool) -> None:
+        super().__init__()
+        self.conv = conv2d(channels, channels, (3, 1), spectral=spectral)
+
+    def forward(self, video: Tensor, tail: Tensor | None, last: bool) -> tuple[Tensor, Tensor]:
+        """New frames `(B, n, C, H, W)` and the kept ones -> finished frames, frames to keep.
+
+        `tail` is what the call before returned, None at the start of a video.
+        """
+        if tail is None and last:
+            y = F.conv2d(to_timeline(video), self.conv.weight, self.conv.bias, padding=(1, 0))
+            return from_timeline(y, (video.shape[-2], video.shape[-1])), video[:, -2:]
+        zero = torch.zeros_like(video[:, :1])
+        known = torch.cat((zero if tail is None else tail, video, *([zero] if last else [])), dim=1)
+        if known.shape[1] < 3:
+            return video[:, :0], known
+        y = F.conv2d(to_timeline(known), self.conv.weight, self.conv.bias)
+        return from_timeline(y, (video.shape[-2], video.shape[-1])), known[:, -2:]
+
+
+class SeparableBlock3D(nn.Module):
+    """x + spatial3x3(temporal3(relu(norm(x)))): the recurrent layer's stand-in (HVG appendix B.2)."""
+
+    def __init__(self, channels: int, cond_dim: int, *, spectral: bool) -> None:
+        super().__init__()
+        self.norm = TimestepNorm(channels, cond_dim, spectral=spectral)
+        self.temporal = TemporalConv(channels, spectral=spectral)
+        self.spatial = conv2d(channels, channels, spectral=spectral)
+
+    def forward(
+        self, x: Tensor, cond: Tensor, rows: Tensor | None, state: dict[str, Tensor], last: bool
+    ) -> Tensor:
+        """New frames `(B, n, C, H, W)` -> the frames now finished; `state` starts empty and is updated."""
+        h, state["hidden"] = self.temporal(self.norm(x, cond, rows), state.get("hidden"), last)
+        known = x if "skip" not in state else torch.cat((state["skip"], x), dim=1)
+        done = h.shape[1]
+        state["skip"] = known[:, done:]
+        if done == 0:
+            return known[:, :0]
+        return known[:, :done] + to_video(self.spatial(to_frames(h)), len(x))
+
+
+class GeneratorBlock(nn.Module):
+    """norm-relu-(double)-conv-norm-relu-conv plus skip, on all frames independently."""
+
+    def __init__(self, in_channels: int, out_channels: int, cond_dim: int, *, double: bool, spectral: bool) -> None:
+        super().__init__()
+        self.double = double
+        self.norm1 = TimestepNorm(in_channels, cond_dim, spectral=spectral)
+        self.conv1 = conv2d(in_channels, out_channels, spectral=spectral)
+        self.norm2 = TimestepNorm(out_channels, cond_dim, spectral=spectral)
+        self.conv2 = conv2d(out_channels, out_channels, spectral=spectral)
+        learned = double or in_channels != out_channels
+        self.skip = conv2d(in_channels, out_channels, 1, spectral=spectral) if learned else nn.Identity()
+
+    def _enlarge(self, frames: Tensor) -> Tensor:
+        return F.interpolate(frames, scale_factor=2.0, mode="nearest") if self.double else frames
+
+    def forward(self, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
+        """`(B, T, C, H, W) -> (B, T, C', H', W')`, H' = 2H when doubling."""
+        batch = len(x)
+        h = self.conv1(self._enlarge(to_frames(self.norm1(x, cond, rows))))
+        h = self.conv2(to_frames(self.norm2(to_video(h, batch), cond, rows)))
+        # A 1x1 convolution and nearest-neighbour doubling commute: convolve the smaller map.
+        return to_video(h + self._enlarge(self.skip(to_frames(x))), batch)
+
+
+class _Conv(Protocol):
+    def __call__(self, in_channels: int, out_channels: int, kernel: int = 3, *, spectral: bool) -> nn.Module: ...
+
+
+class DiscriminatorBlock(nn.Module):
+    """relu-conv-relu-conv-(halve) plus skip; the first block of a network starts without the relu.
+
+    The convolution type is given: `conv2d` for frames `(N, C, H, W)`, `conv3d` for volumes
+    `(B, C, T, H, W)`. Halving is average pooling over space, never over time (HVG appendix B.1).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, conv: _Conv, halve: bool, first: bool) -> None:
+        super().__init__()
+        self.halve = halve
+        self.first = first
+        self.conv1 = conv(in_channels, out_channels, spectral=True)
+        self.conv2 = conv(out_channels, out_channels, spectral=True)
+        learned = halve or in_channels != out_channels
+        self.skip = conv(in_channels, out_channels, 1, spectral=True) if learned else nn.Identity()
+
+    def _halve(self, x: Tensor) -> Tensor:
+        if not self.halve:
+            return x
+        return F.avg_pool2d(x, 2) if x.dim() == 4 else F.avg_pool3d(x, (1, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(x if self.first else F.relu(x))
+        h = self._halve(self.conv2(F.relu(h)))
+        if self.first:  # average pooling and a 1x1 convolution commute: pool the few input channels
+            return h + self.skip(self._halve(x))
+        return h + self._halve(self.skip(x))
+
+
+__all__ = ["DiscriminatorBlock", "GeneratorBlock", "SeparableBlock3D", "TemporalConv", "conv2d", "conv3d"]

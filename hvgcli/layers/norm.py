@@ -1,0 +1,126 @@
+"""Batch norm with its statistics per timestep, conditional or not, and standing statistics.
+
+In training the mean and variance are taken over (B, H, W) for each timestep and channel (HVG
+appendix A: "per-frame mean and standard deviation"). At inference each frame is normalised by a row
+of a table recorded over many passes (`hvgcli.sampling.statistics`); a missing table is an error,
+never a silent fallback to the statistics of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvgcli.errors import WeightsError
+from hvgcli.layers.layout import as_video_order
+from hvgcli.layers.weights import linear
+
+EPS = 1e-5
+
+
+def _rows(video: Tensor) -> Tensor:
+    """`(B, T, C, H, W)` -> its memory `(B, T, H*W, C)`."""
+    return as_video_order(video).permute(0, 1, 3, 4, 2).flatten(2, 3)
+
+
+def moments(video: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance `(T, C)` of `(B, T, C, H, W)` over B, H, W, in float32 or wider."""
+    x = _rows(video)
+    wide = x if x.dtype == torch.float64 else x.float()
+    count = wide.shape[0] * wide.shape[2]
+    mean = wide.sum(2).sum(0) / count
+    # Shifted by the mean before squaring: E[x^2] - E[x]^2 cancels where |mean| >> std.
+    centred = wide - mean[None, :, None]
+    return mean, centred.square_().sum(2).sum(0) / count
+
+
+class _TimestepNorm(torch.autograd.Function):
+    """max(0, gain * (x - mean_t) / std_t + bias) in one piece, with its closed-form gradient.
+
+    Autograd of the same formula keeps four video-sized tensors and passes over memory nine times;
+    this keeps the input and the output.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, video: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = _rows(video)  # (B, T, P, C)
+        mean, var = moments(video)
+        inverse = torch.rsqrt(var + EPS)  # (T, C)
+        scale = gain[:, None] * inverse  # (B, T, C)
+        shift = bias[:, None] - mean * scale
+        y = torch.addcmul(shift.to(x.dtype)[:, :, None], x, scale.to(x.dtype)[:, :, None]).relu_()
+        ctx.save_for_backward(x, y, gain, mean, inverse)
+        ctx.size = video.shape[-2:]
+        ctx.mark_non_differentiable(mean, var)
+        return y.unflatten(2, ctx.size).permute(0, 1, 4, 2, 3), mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, y, gain, mean, inverse = ctx.saved_tensors
+        g = torch.ops.aten.threshold_backward(_rows(grads[0]), y, 0)
+        wide = g if g.dtype == torch.float64 else g.float()
+        sum_g = wide.sum(2)  # (B, T, C)
+        sum_gx = (wide * x).sum(2)
+        sum_gn = (sum_gx - mean * sum_g) * inverse  # sums of g times the normalised x
+        count = x.shape[0] * x.shape[2]
+        mean_g = (gain[:, None] * sum_g).sum(0) / count  # (T, C)
+        mean_gn = (gain[:, None] * sum_gn).sum(0) / count
+        # d/dx of the normalised value: inverse * (gain*g - mean_g - normalised * mean_gn)
+        on_g = (gain[:, None] * inverse)[:, :, None].to(x.dtype)
+        on_x = (-inverse.square() * mean_gn)[None, :, None].to(x.dtype)
+        rest = (inverse * (mean * inverse * mean_gn - mean_g))[None, :, None].to(x.dtype)
+        grad = torch.addcmul(rest, x, on_x).addcmul_(g, on_g)
+        grad = grad.unflatten(2, ctx.size).permute(0, 1, 4, 2, 3)
+        return grad, sum_gn.sum(1).to(gain.dtype), sum_g.sum(1).to(gain.dtype)
+
+
+class TimestepNorm(nn.Module):
+    """Batch norm per timestep, then ReLU; gain and bias from a condition, or learned without one.
+
+    Conditional: gain = 1 + W_g c, bias = W_b c with c = [z; e(y)] (HVG appendix B.1).
+
+    Every norm of the networks here is followed by a ReLU, so the ReLU is part of it.
+    """
+
+    def __init__(self, channels: int, cond_dim: int | None, *, spectral: bool) -> None:
+        """`cond_dim`: size of the condition, or None for an unconditional norm."""
+        super().__init__()
+        self.channels = channels
+        self.cond_dim = cond_dim
+        if cond_dim is None:
+            self.weight = nn.Parameter(torch.ones(channels))
+            self.bias = nn.Parameter(torch.zeros(channels))
+        else:
+            self.to_gain = linear(cond_dim, channels, spectral=spectral, bias=False)
+            self.to_bias = linear(cond_dim, channels, spectral=spectral, bias=False)
+        self.table: tuple[Tensor, Tensor] | None = None  # mean, var (rows, C)
+        self.observe: Any = None  # callback(mean (T, C), var (T, C)) while statistics are recorded
+
+    def affine(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and bias `(B, C)` for the condition `(B, cond_dim)`, in the parameters' precision."""
+        if self.cond_dim is None:
+            return self.weight.expand(len(cond), -1), self.bias.expand(len(cond), -1)
+        with torch.autocast(cond.device.type, enabled=False):
+            return 1 + self.to_gain(cond), self.to_bias(cond)
+
+    def forward(self, video: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
+        """`(B, T, C, H, W) -> (B, T, C, H, W)`.
+
+        `cond` is `(B, cond_dim)`; `rows` `(T,)` are the rows of the standing table for these frames,
+        or None to use the statistics of this batch.
+        """
+        gain, bias = self.affine(cond)
+        if rows is None:
+            y, mean, var = _TimestepNorm.apply(video, gain, bias)
+            if self.observe is not None:
+                self.observe(mean, var)
+            return y
+        if self.table is None:
+            raise WeightsError("these weights have no standing statistics: run `hvg stats MODEL` first")
+        mean, var = (part.index_select(0, rows) for part in self.table)  # (T, C)
+        scale = gain[:, None] * torch.rsqrt(var + EPS)  # (B, T, C)
+        shift = (bias[:, None] - mean * scale).to(video.dtype)
+        y = torch.addcmul(shift[:, :, None], _rows(video), scale.to(video.dtype)[:, :, None]).relu_()
+        return y.unflatten(2, video.shape[-2:]).permute(0, 1, 4, 2, 3)

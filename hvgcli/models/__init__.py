@@ -1,0 +1,25 @@
+"""The networks: one file for each box of the papers' figures. The builders here read a `ModelConfig`."""
+
+from __future__ import annotations
+
+from hvgcli.config import ModelConfig
+from hvgcli.models.discriminators import LevelDiscriminator
+from hvgcli.models.level1 import Outline
+from hvgcli.models.upsampler import Upsampler
+
+Generator = Outline | Upsampler
+
+
+def build_generator(config: ModelConfig, level: int) -> Generator:
+    """The generator of level `level` (1..L), freshly initialised."""
+    spec = config.levels[level - 1]
+    if level == 1:
+        return Outline(spec, config.num_classes)
+    below = config.levels[level - 2].resolution
+    return Upsampler(spec, config.num_classes, input_size=below, times_time=config.times_time(level))
+
+
+def build_discriminator(config: ModelConfig, level: int) -> LevelDiscriminator:
+    """The discriminators of level `level` (1..L), freshly initialised."""
+    below = config.levels[level - 2].resolution if level > 1 else None
+    return LevelDiscriminator(config.levels[level - 1], config.num_classes, input_size=below)

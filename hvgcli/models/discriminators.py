@@ -1,0 +1,118 @@
+"""Spatial, temporal and matching discriminators, and the three together (HVG section 3, appendix B)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvgcli.config import BASE_RESOLUTION, DiscriminatorConfig, LevelConfig
+from hvgcli.layers.blocks import DiscriminatorBlock
+from hvgcli.layers.layout import to_frames, to_video, to_volume
+from hvgcli.layers.weights import conv2d, conv3d, embedding, linear
+
+
+class ResidualDiscriminator(nn.Module):
+    """Residual network that gives one score a frame, with projection conditioning (Miyato & Koyama 2018).
+
+    The first `volumetric` blocks are 3D and see neighbouring frames; the others see each frame alone.
+    A block halves the resolution while it is above 4.
+    """
+
+    def __init__(
+        self, config: DiscriminatorConfig, *, in_channels: int, resolution: int, num_classes: int, volumetric: int
+    ) -> None:
+        super().__init__()
+        widths = (in_channels, *config.widths)
+        blocks = []
+        for i in range(len(config.widths)):
+            halve = resolution > BASE_RESOLUTION
+            conv = conv3d if i < volumetric else conv2d
+            blocks.append(DiscriminatorBlock(widths[i], widths[i + 1], conv=conv, halve=halve, first=i == 0))
+            resolution //= 2 if halve else 1
+        self.volumes = nn.ModuleList(blocks[:volumetric])
+        self.frames = nn.ModuleList(blocks[volumetric:])
+        self.score = linear(widths[-1], 1, spectral=True)
+        self.embed = embedding(num_classes, widths[-1], spectral=True) if num_classes else None
+
+    @property
+    def reach(self) -> int:
+        """Frames of context on each side of a score, summed over the 3D convolutions on its path."""
+        convs = (block.conv1 for block in self.volumes), (block.conv2 for block in self.volumes)
+        return sum((conv.kernel_size[0] - 1) // 2 for part in convs for conv in part)
+
+    def forward(self, video: Tensor, labels: Tensor | None) -> Tensor:
+        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, T)`."""
+        batch, count = video.shape[:2]
+        if len(self.volumes):
+            volume = to_volume(video)
+            for block in self.volumes:
+                volume = block(volume)
+            video = volume.transpose(1, 2)
+        x = to_frames(video)
+        for block in self.frames:
+            x = block(x)
+        features = F.relu(x).float().sum((2, 3)) if x.dtype != torch.float64 else F.relu(x).sum((2, 3))
+        with torch.autocast(x.device.type, enabled=False):
+            scores = self.score(features).unflatten(0, (batch, count)).squeeze(2)  # (B, T)
+            if self.embed is None:
+                return scores
+            if labels is None:
+                raise ValueError("a class-conditional discriminator needs labels (B,)")
+            # The class of a video meets the features of that video's frames, and of no other's.
+            return scores + torch.einsum("btc,bc->bt", features.unflatten(0, (batch, count)), self.embed(labels))
+
+
+def pool_to(video: Tensor, resolution: int) -> Tensor:
+    """Average pooling of `(B, T, C, D, D)` to `resolution`, which divides D."""
+    factor = video.shape[-1] // resolution
+    return to_video(F.avg_pool2d(to_frames(video), factor), len(video)) if factor > 1 else video
+
+
+def choose_frames(video: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` frames of each video `(B, T, ...)`, without replacement, in order; all when T <= count."""
+    batch, total = video.shape[:2]
+    if total <= count:
+        return video
+    order = torch.rand(batch, total, generator=generator).argsort(1)[:, :count].sort(1).values
+    return torch.stack([sample[index] for sample, index in zip(video, order.to(video.device), strict=True)])
+
+
+class LevelDiscriminator(nn.Module):
+    """All discriminators of one level; their scores are concatenated (HVG appendix B).
+
+    spatial  : single frames at full resolution
+    temporal : the video, average-pooled 2x2
+    matching : [x^{l-1} repeated in time; x^l average-pooled to its size], above level 1
+    """
+
+    def __init__(self, level: LevelConfig, num_classes: int, *, input_size: int | None) -> None:
+        """`input_size`: resolution of x^{l-1}, None at level 1."""
+        super().__init__()
+        self.input_size = input_size
+        self.resolution = level.resolution
+        self.spatial = ResidualDiscriminator(
+            level.spatial, in_channels=3, resolution=level.resolution, num_classes=num_classes, volumetric=0
+        )
+        self.temporal = ResidualDiscriminator(
+            level.temporal, in_channels=3, resolution=level.resolution // 2, num_classes=num_classes, volumetric=2
+        )
+        self.matching = None
+        if input_size is not None:
+            assert level.matching is not None
+            self.matching = ResidualDiscriminator(
+                level.matching, in_channels=6, resolution=input_size, num_classes=num_classes, volumetric=2
+            )
+
+    def forward(self, video: Tensor, frames: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
+        """Scores `(B, k + T)` at level 1, `(B, k + 2T)` above.
+
+        `video` `(B, T, 3, D, D)`, `frames` `(B, k, 3, D, D)` chosen from it, `low` `(B, t, 3, d, d)`.
+        """
+        scores = [self.spatial(frames, labels), self.temporal(pool_to(video, self.resolution // 2), labels)]
+        if self.matching is not None:
+            assert low is not None
+            repeated = low.repeat_interleave(video.shape[1] // low.shape[1], dim=1)
+            pair = torch.cat((repeated, pool_to(video, low.shape[-1])), dim=2)
+            scores.append(self.matching(pair, labels))
+        return torch.cat(scores, dim=1)
