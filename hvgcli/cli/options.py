@@ -1,0 +1,50 @@
+"""The options that every command shares, and the completion of model and class names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+OUTPUT_PANEL = "Messages"
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print results as JSON, one object a line.", rich_help_panel=OUTPUT_PANEL)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print one path or name a line, nothing else.", rich_help_panel=OUTPUT_PANEL),
+]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT_PANEL)]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error (also HVG_DEBUG=1).", rich_help_panel=OUTPUT_PANEL),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Names of the models on this machine that start with `incomplete`."""
+    from hvgcli.hub import available
+
+    return [name for name in available() if name.startswith(incomplete)]
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """Names of models and presets that start with `incomplete`."""
+    from hvgcli.presets import PRESETS
+
+    return sorted({*complete_model(incomplete), *(name for name in PRESETS if name.startswith(incomplete))})
+
+
+def complete_class(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Class names of the model given by `--model` (the default model without it) that start so."""
+    from hvgcli.checkpoints import read_model_config
+    from hvgcli.errors import HvgError
+    from hvgcli.hub import DEFAULT_MODEL, resolve
+
+    try:
+        config = read_model_config(resolve(str(ctx.params.get("model") or DEFAULT_MODEL)))
+    except HvgError:
+        return []
+    return [name for name in config.class_names() if name.startswith(incomplete)]
