@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlparse
-from urllib.request import url2pathname
 
 from hvgcli import checkpoints
 from hvgcli.errors import MediaError, OutputExistsError, UsageError, WeightsError
@@ -112,8 +111,9 @@ def _unknown(text: str, models: dict[str, Path]) -> UsageError | WeightsError:
 
     if text in PRESETS:
         return WeightsError(f"{text} is a preset without weights: train it with: hvg train-level 1 --preset {text}")
-    close = difflib.get_close_matches(text, models, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(models) or 'none'}"
+    known = list(dict.fromkeys([*models, *PRESETS]))
+    close = difflib.get_close_matches(text, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
     return UsageError(f"unknown model {text!r}: {hint}")
 
 
@@ -122,18 +122,23 @@ def _is_path(text: str) -> bool:
     return text.startswith((".", "/", "~", "file:")) or "\\" in text or text.count("/") > 1 or text.endswith("/")
 
 
-def remove(name: str) -> Path:
-    """Delete a pulled model; returns the folder that it was in.
+def find_removable(name: str) -> Path:
+    """The folder of a pulled model.
 
     Errors: `UsageError` for an embedded model and for a name that is not in the cache.
     """
     models = cached()
-    if name not in models:
-        if name in embedded():
-            raise UsageError(f"{name} comes with hvg and cannot be removed")
-        close = difflib.get_close_matches(name, models, n=3)
-        raise UsageError(f"{name} is not in the cache" + (f": did you mean {' or '.join(close)}?" if close else ""))
-    path = models[name]
+    if name in models:
+        return models[name]
+    if name in embedded():
+        raise UsageError(f"{name} comes with hvg and cannot be removed")
+    close = difflib.get_close_matches(name, models, n=3)
+    raise UsageError(f"{name} is not in the cache" + (f": did you mean {' or '.join(close)}?" if close else ""))
+
+
+def remove(name: str) -> Path:
+    """Delete a pulled model; returns the folder that it was in. Errors as `find_removable`."""
+    path = find_removable(name)
     away = Path(tempfile.mkdtemp(prefix=".rm-", dir=path.parent))
     path.rename(away / "model")
     shutil.rmtree(away)
@@ -192,14 +197,21 @@ def _target(name: str) -> Path:
 
 def _local_source(source: str) -> Path | None:
     """The folder that `source` means, or None where it is a name on the Hub."""
-    if source.startswith("file:"):
-        source = url2pathname(urlparse(source).path)
-    path = Path(source).expanduser()
+    path = _as_path(source)
     if (path / checkpoints.CONFIG).is_file():
         return path
     if path.is_dir() or _is_path(source):
         raise WeightsError(_no_model_in(path))
     return None
+
+
+def _as_path(text: str) -> Path:
+    """A path, or the path of a `file://` URL."""
+    if not text.startswith("file:"):
+        return Path(text).expanduser()
+    from urllib.request import url2pathname  # imports an HTTP client
+
+    return Path(url2pathname(urlparse(text).path))
 
 
 def _hub_name(source: str, revision: str | None) -> tuple[str, str | None]:
@@ -299,7 +311,7 @@ def push(
 
 
 def _push_local(folder: Path, target: str) -> Path:
-    path = Path(url2pathname(urlparse(target).path) if target.startswith("file:") else target).expanduser()
+    path = _as_path(target)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OutputExistsError(f"{path} is already there and not empty: choose another folder")
     try:

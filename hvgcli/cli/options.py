@@ -23,6 +23,11 @@ Debug = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
 
 
+def examples(*commands: str) -> str:
+    """The end of a command's help: one example a line."""
+    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
+
+
 def complete_model(incomplete: str) -> list[str]:
     """Names of the models on this machine that start with `incomplete`."""
     from hvgcli.hub import available

@@ -1,0 +1,86 @@
+"""What people and scripts are told about a model: a record of its config, and its card."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hvgcli import checkpoints
+from hvgcli.config import LevelConfig, ModelConfig
+
+CARD_LIMIT = 64 << 10  # bytes of a card that are read
+
+
+def model_record(config: ModelConfig) -> dict[str, Any]:
+    """The numbers of a model. Sizes are pixels, rates frames per second."""
+    return {
+        "name": config.name,
+        "frames": config.frames,
+        "size": f"{config.resolution}x{config.resolution}",
+        "rate": str(config.rate()),
+        "classes": config.num_classes,
+        "sigma": config.sigma,
+        "levels": [level_record(config, number) for number in range(1, len(config.levels) + 1)],
+    }
+
+
+def level_record(config: ModelConfig, number: int) -> dict[str, Any]:
+    """The numbers of level `number` (1..L), with the parameters of its networks."""
+    level = config.levels[number - 1]
+    generator, discriminators = parameter_counts(config, number)
+    return {
+        "level": number,
+        "frames": level.frames,
+        "size": f"{level.resolution}x{level.resolution}",
+        "stride": level.stride,
+        "rate": str(config.rate(number)),
+        "widths": list(level.widths),
+        "discriminator_widths": _discriminator_widths(level),
+        "generator_parameters": generator,
+        "discriminator_parameters": sum(discriminators.values()),
+        "discriminators": discriminators,
+    }
+
+
+def _discriminator_widths(level: LevelConfig) -> dict[str, list[int]]:
+    parts = {"spatial": level.spatial, "temporal": level.temporal, "matching": level.matching}
+    return {name: list(part.widths) for name, part in parts.items() if part is not None}
+
+
+def parameter_counts(config: ModelConfig, number: int) -> tuple[int, dict[str, int]]:
+    """Parameters of the generator of a level, and of each of its discriminators; no memory is used."""
+    import torch
+
+    from hvgcli.models import build_discriminator, build_generator
+
+    with torch.device("meta"):
+        generator, discriminator = build_generator(config, number), build_discriminator(config, number)
+    return _count(generator), {name: _count(part) for name, part in discriminator.named_children()}
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files under a folder; 0 where there is none."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def read_card(folder: Path) -> tuple[str | None, str]:
+    """The licence that a model's card states in its front matter, or None, and the card's text.
+
+    Control characters are left out; of a card longer than 64 KiB, the rest is too.
+    """
+    path = checkpoints.inside(folder, checkpoints.CARD)
+    if not path.is_file():
+        return None, ""
+    with path.open("rb") as file:
+        text = file.read(CARD_LIMIT).decode("utf-8", errors="replace")
+    text = "".join(c for c in text if c.isprintable() or c == "\n")
+    front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    if not front:
+        return None, text.strip()
+    licence = re.search(r"^licen[sc]e:\s*(\S.*)$", front[1], re.MULTILINE)
+    return (licence[1].strip().strip("\"'") if licence else None), text[front.end() :].strip()
