@@ -7,6 +7,7 @@ hvg, and in the cache, which `pull` fills. Only `pull` and `push` ever use the n
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import re
 import shutil
@@ -300,7 +301,7 @@ def push(
     _require_online(offline)
     with _hub(progress) as (hub, options):
         api = hub.HfApi(**options, library_name="hvg")
-        api.create_repo(repo, private=private, exist_ok=True)
+        api.create_repo(repo, private=private or None, exist_ok=True)  # None: the owner's own default
         info = api.create_commit(  # one commit: the model is there as a whole or not at all
             repo,
             [hub.CommitOperationAdd(path.name, path) for path in _wanted(folder)],
@@ -365,7 +366,7 @@ def _hub(progress: bool) -> Iterator[tuple[Any, dict[str, Any]]]:
     import huggingface_hub
     from huggingface_hub import errors
 
-    utils: Any = huggingface_hub.utils  # its `httpx` is whichever HTTP client this version uses
+    utils: Any = importlib.import_module("huggingface_hub.utils")  # its `httpx` is whichever HTTP client this version uses
     utils.logging.set_verbosity_error()
     if not progress:
         utils.disable_progress_bars()

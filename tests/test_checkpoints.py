@@ -11,34 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import flip_last_bit, make_model, tiny_config
 from torch import nn
 
 from hvgcli import checkpoints as ck
-from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig
 from hvgcli.errors import MediaError, UsageError, WeightsError
 
 
-def tiny_config(**changes) -> ModelConfig:
-    widths = DiscriminatorConfig(channels=4, multipliers=(1, 2))
-    low = LevelConfig(4, 8, 4, 4, (2, 1), widths, widths, None, z_dim=4, embed_dim=4)
-    high = LevelConfig(4, 16, 2, 4, (2, 1), widths, widths, widths, z_dim=4, embed_dim=4)
-    values = {"name": "tiny", "levels": (low, high), "num_classes": 2, "classes": ("cat", "dog")} | changes
-    return ModelConfig(**values)
-
-
-def make_model(folder: Path) -> ModelConfig:
-    config = tiny_config()
-    ck.write_model_config(folder, config)
-    for number in (1, 2):
-        ck.write_level(folder, number, {"w": torch.full((3, 2), float(number))}, {"steps": 7})
-    ck.finish_model(folder, "# tiny\n")
-    return config
-
-
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    make_model(tmp_path / "tiny")
-    return tmp_path / "tiny"
+def model(tiny_model: Path) -> Path:
+    return tiny_model
 
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -205,10 +187,7 @@ def test_sha_names_config_and_weights_only(model, tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "level2.safetensors"])
 def test_tampered_file(model, name):
-    path = model / name
-    raw = bytearray(path.read_bytes())
-    raw[-2] ^= 1
-    path.write_bytes(raw)
+    flip_last_bit(model / name)
     with pytest.raises(WeightsError) as error:
         ck.read_level(model, 2, config=ck.read_model_config(model))
     one_line(error)

@@ -184,9 +184,7 @@ def verify_models(
         )
 
 
-@app.command(
-    "pull", epilog=examples("hvg models pull owner/name", "hvg models pull owner/name@v1", "hvg models pull ./folder")
-)
+@app.command("pull", epilog=examples("hvg models pull owner/name@v1", "hvg models pull ./folder"))
 def pull_model(
     source: Annotated[str, typer.Argument(help="owner/name\\[@revision] on the Hub, a folder, or file:// of one.")],
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the Hub.")] = None,
@@ -243,7 +241,7 @@ def remove_model(
 
 @app.command(
     "push",
-    epilog=examples("hvg models push runs/mine owner/name --private", "hvg models push hvg-mini /mnt/models/mini"),
+    epilog=examples("hvg models push ./mine owner/name --private", "hvg models push ./mine /mnt/mine"),
 )
 def push_model(
     model: Model,
