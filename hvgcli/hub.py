@@ -234,7 +234,10 @@ def _is_model_file(name: str) -> bool:
 def _workplace() -> Iterator[Path]:
     """An empty folder in the cache, thrown away at the end if it is still there."""
     place = cache_folder() / "models"
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"cannot write {place}: {error.strerror or error}") from error
     for old in place.glob(".pull-*"):
         with suppress(OSError):
             if time.time() - old.stat().st_mtime > ABANDONED:
@@ -366,7 +369,9 @@ def _hub(progress: bool) -> Iterator[tuple[Any, dict[str, Any]]]:
     import huggingface_hub
     from huggingface_hub import errors
 
-    utils: Any = importlib.import_module("huggingface_hub.utils")  # its `httpx` is whichever HTTP client this version uses
+    utils: Any = importlib.import_module(
+        "huggingface_hub.utils"
+    )  # `httpx`: its HTTP client
     utils.logging.set_verbosity_error()
     if not progress:
         utils.disable_progress_bars()

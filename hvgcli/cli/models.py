@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,11 +178,8 @@ def verify_models(
     bad = [row for row in rows if not row["ok"]]
     output.table("files", bad if output.mode == "quiet" else rows, columns, ident="file", empty="no models here")
     if bad:
-        first = bad[0]
-        advice = f"fetch or train {first['model']} again"
-        raise WeightsError(
-            f"{len(bad)} of {len(rows)} files are bad, first {first['file']}: {first['reason']}: {advice}"
-        )
+        what = f"{bad[0]['file']} of {bad[0]['model']} {bad[0]['reason']}"
+        raise WeightsError(f"{len(bad)} of {len(rows)} files are bad: {what}: fetch or train it again")
 
 
 @app.command("pull", epilog=examples("hvg models pull owner/name@v1", "hvg models pull ./folder"))
@@ -225,6 +223,7 @@ def remove_model(
     """Delete a model from the cache."""
     from hvgcli import hub
     from hvgcli.cli.describe import folder_bytes
+    from hvgcli.errors import UsageError
 
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
     path = hub.find_removable(name)
@@ -233,10 +232,16 @@ def remove_model(
     if dry_run:
         output.emit({**record, "dry_run": True}, line=f"would delete {path} ({size / 1e6:.1f} MB)", ident=name)
         return
-    if not yes:
-        typer.confirm(f"Delete {path} ({size / 1e6:.1f} MB)?", abort=True, err=True)
+    if not yes and not _confirmed(f"Delete {path} ({size / 1e6:.1f} MB)?"):
+        raise UsageError(f"{name} was not deleted: answer y, or give --yes")
     hub.remove(name)
     output.emit(record, line=f"deleted {path} ({size / 1e6:.1f} MB)", ident=name)
+
+
+def _confirmed(question: str) -> bool:
+    """Ask on stderr; no answer means no."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 @app.command(
