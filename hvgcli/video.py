@@ -1,0 +1,314 @@
+"""The only module that reads, writes and probes video files.
+
+Frames are uint8 (H, W, 3) RGB arrays, upright (rotation applied), in the pixels that are stored: a
+pixel aspect other than 1 is reported by `probe`, not applied. Reading uses PyAV. Generated clips are
+written by the ffmpeg program that imageio-ffmpeg brings, with exact rates, colours and sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from hvgcli.errors import MediaError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+Frames = np.ndarray[Any, np.dtype[np.uint8]]
+"""uint8 (H, W, 3), or (T, H, W, 3) for several."""
+
+THREADED_PIXELS = 640 * 360  # smaller frames decode with less work in total on one thread
+INTACT_TAIL = 3  # frames that may be missing at the end before a file counts as cut off
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """A stream of a file other than its video."""
+
+    index: int
+    kind: str
+    """"audio", "subtitle", "data" or "attachment"."""
+    codec: str | None
+    language: str | None
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says about its first video stream."""
+
+    path: Path
+    container: str
+    """Names of the container format, as ffmpeg has them ("mov,mp4,m4a,3gp,3g2,mj2")."""
+    duration: float | None
+    """Seconds; None where the file does not say."""
+    width: int
+    """Pixels as displayed, after rotation and before the pixel aspect."""
+    height: int
+    coded_size: tuple[int, int]
+    """(height, width) of the stored frames, before rotation."""
+    rate: Fraction
+    """Frames per second; the average of a file with a variable rate."""
+    frames: int | None
+    """Frames by the file's header; None where it does not say (see `count_frames`)."""
+    rotation: int
+    """Degrees, counterclockwise, that make a stored frame upright: 0, 90, 180 or -90."""
+    sample_aspect_ratio: Fraction
+    """Width of a pixel over its height."""
+    codec: str
+    pix_fmt: str | None
+    colour: tuple[int, int, int, int]
+    """Matrix, primaries, transfer and range by the codes of ISO/IEC 23091-2 (1 = BT.709, 2 = unknown);
+    range 0 = unknown, 1 = limited, 2 = full."""
+    streams: tuple[StreamInfo, ...]
+    metadata: dict[str, str]
+    """Tags of the container, keys in lower case."""
+
+
+def _reason(error: Exception) -> str:
+    """What an error of PyAV or of the system says, without its number."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    for stream in container.streams.video:
+        if "attached_pic" not in str(stream.disposition) and stream.codec_context is not None:
+            return stream
+    raise MediaError(f"{path}: has no video stream")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a local file for reading; nothing that it refers to on a network is followed."""
+    import av
+
+    if not path.exists():
+        raise MediaError(f"{path}: no such file")
+    if path.is_dir():
+        raise MediaError(f"{path}: is a folder, not a video file")
+    try:
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path}: cannot be read as a video ({_reason(error)})") from error
+    with container:
+        stream = _video_stream(container, path)
+        stream.thread_type = "AUTO" if stream.width * stream.height >= THREADED_PIXELS else "NONE"
+        yield container, stream
+
+
+def _missing(stream: VideoStream, container: InputContainer, end: float) -> bool:
+    """Whether a stream that ended at `end` (seconds) was promised to be longer by more than a few frames."""
+    promised = [container.duration / 1_000_000] if container.duration else []
+    if stream.duration is not None and stream.time_base is not None:
+        promised.append(float(stream.duration * stream.time_base))
+    elif "DURATION" in stream.metadata:  # Matroska, "00:00:02.002000000"
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        promised.append(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
+    else:
+        return False
+    return min(promised) - end > INTACT_TAIL / _rate(stream)
+
+
+def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Generator[VideoFrame, None, None]:
+    """All frames of a stream in the order of display; MediaError where the file is damaged or ends early."""
+    import av
+
+    reached, end = 0, 0.0
+    try:
+        for packet in container.demux(stream):
+            for frame in packet.decode():
+                yield frame
+                reached += 1
+                if frame.pts is not None and frame.time_base is not None:
+                    end = float((frame.pts - (stream.start_time or 0) + (frame.duration or 0)) * frame.time_base)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path}: is damaged or cut off at frame {reached} ({_reason(error)})") from error
+    if reached and _missing(stream, container, end):
+        raise MediaError(f"{path}: is cut off at frame {reached} (it ends before the time that its header says)")
+
+
+def _quarter_turn(frame: VideoFrame) -> int:
+    """Rotation of a frame to the nearest quarter, counterclockwise: 0, 90, 180 or -90."""
+    turn = round(frame.rotation / 90) % 4 * 90
+    return turn - 360 if turn == 270 else turn
+
+
+def _rgb(frame: VideoFrame) -> Frames:
+    """A frame as upright uint8 (H, W, 3), by the colour matrix and range that it is tagged with."""
+    array = cast(Frames, frame.to_ndarray(format="rgb24"))
+    turn = _quarter_turn(frame)
+    return np.ascontiguousarray(np.rot90(array, turn // 90)) if turn else array
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Frames per second. A GIF counts in 1/100 s: its rate is the usual one that gives its length, or the average."""
+    if stream.codec_context.name == "gif" and stream.frames > 1 and stream.duration and stream.time_base:
+        seconds, usual = stream.duration * stream.time_base, stream.guessed_rate
+        fits = usual and abs(stream.frames / usual - seconds) <= stream.time_base
+        return usual if usual and fits else stream.frames / seconds
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return rate or Fraction(25)
+
+
+def _other_streams(container: InputContainer) -> tuple[StreamInfo, ...]:
+    others = (stream for stream in container.streams if stream.type != "video")
+    return tuple(
+        StreamInfo(s.index, s.type, s.codec_context.name if s.codec_context else None, s.metadata.get("language"))
+        for s in others
+    )
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read what a video file says about itself; decodes one frame, for the rotation.
+
+    Raises:
+        MediaError: the file is missing, a folder, unreadable, without video, or its first frame is damaged.
+    """
+    with _opened(path) as (container, stream), contextlib.closing(_decoded(container, stream, path)) as frames:
+        first = next(frames, None)
+        if first is None:
+            raise MediaError(f"{path}: has no frames")
+        turn, context, aspect = _quarter_turn(first), stream.codec_context, stream.sample_aspect_ratio
+        height, width = first.height, first.width
+        colour = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+        return VideoInfo(
+            path=path,
+            container=container.format.name,
+            duration=container.duration / 1_000_000 if container.duration else None,
+            width=height if turn in (90, -90) else width,
+            height=width if turn in (90, -90) else height,
+            coded_size=(height, width),
+            rate=_rate(stream),
+            frames=stream.frames or None,
+            rotation=turn,
+            sample_aspect_ratio=Fraction(aspect) if aspect else Fraction(1),
+            codec=context.name,
+            pix_fmt=context.pix_fmt,
+            colour=(int(colour[0]), int(colour[1]), int(colour[2]), int(colour[3])),
+            streams=_other_streams(container),
+            metadata={key.lower(): value for key, value in container.metadata.items()},
+        )
+
+
+def count_frames(path: Path) -> int:
+    """Count the frames of a file exactly, whatever its header says.
+
+    MP4 and Matroska keep one frame a packet, so their packets are counted; other files are decoded.
+
+    Raises:
+        MediaError: as `probe`, and for a file that is damaged or cut off.
+    """
+    with _opened(path) as (container, stream):
+        if container.format.name.split(",")[0] in ("mov", "matroska"):
+            return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
+        return sum(1 for _ in _decoded(container, stream, path))
+
+
+def iter_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Iterator[Frames]:
+    """Frames start .. stop - 1 (to the last by default) as upright uint8 (H, W, 3) RGB arrays.
+
+    Counts frames, not times: each stored frame comes once, also where the rate varies. Frames before
+    `start` are decoded and dropped, so that numbers are exact.
+
+    Raises:
+        MediaError: the file cannot be opened, is damaged or cut off (it names the frame reached), or
+            changes its size on the way.
+    """
+    if stop is not None and stop <= start:
+        return
+    with _opened(path) as (container, stream):
+        shape: tuple[int, ...] | None = None
+        for number, frame in enumerate(_decoded(container, stream, path)):
+            if number >= start:
+                array = _rgb(frame)
+                shape = shape or array.shape
+                if array.shape != shape:
+                    raise MediaError(f"{path}: changes its size at frame {number}: split it there first")
+                yield array
+            if stop is not None and number + 1 >= stop:
+                return
+
+
+def read_video(path: Path) -> Frames:
+    """All frames of a file as uint8 (T, H, W, 3) RGB. Holds them all in memory: meant for short clips.
+
+    Raises:
+        MediaError: as `iter_frames`, and for a file without frames.
+    """
+    frames = list(iter_frames(path))
+    if not frames:
+        raise MediaError(f"{path}: has no frames")
+    return np.stack(frames)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it on success and removed on any failure."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be written ({_reason(error)})") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _save_png(file: Path, image: Frames, tags: Mapping[str, str]) -> None:
+    """Write a PNG with `tags` as text chunks."""
+    from PIL import Image, PngImagePlugin
+
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in tags.items():
+        chunks.add_text(key, value)
+    Image.fromarray(image).save(file, format="PNG", pnginfo=chunks, compress_level=4)
+
+
+def write_image(path: Path, image: Frames, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write uint8 (H, W, 3) RGB as a PNG: whole or not at all. An existing file is replaced.
+
+    Args:
+        metadata: provenance, JSON values; read back by `provenance`.
+
+    Raises:
+        MediaError: the file cannot be written.
+    """
+    with _writing(path) as part:
+        _save_png(part, image, _comment(metadata))
+
+
+def tile(frames: Frames, columns: int, gap: int = 2) -> Frames:
+    """Lay frames out in rows, as a contact sheet.
+
+    Args:
+        frames: uint8 (N, H, W, 3).
+        columns: frames in a row; the last row may be shorter.
+        gap: white pixels between neighbours.
+
+    Returns:
+        uint8 (rows * (H + gap) - gap, columns * (W + gap) - gap, 3).
+    """
+    count, height, width, _ = frames.shape
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for number, frame in enumerate(frames):
+        top, left = number // columns * (height + gap), number % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = frame
+    return sheet
+
+
+def _comment(metadata: Mapping[str, Any] | None) -> dict[str, str]:
+    """The tag that carries provenance in every format: JSON with one key "hvg"."""
+    return {} if metadata is None else {"comment": json.dumps({"hvg": dict(metadata)})}
