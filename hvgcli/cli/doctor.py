@@ -152,7 +152,7 @@ def check_cache() -> list[Check]:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         advice = "make it writable, or set HVG_CACHE to another folder"
         return [Check("cache", f"{folder} cannot be written", False, advice, MediaError)]
-    return [Check("cache", f"{folder}, {folder_bytes(folder) / 1e6:.1f} MB, {len(hub.cached())} models")]
+    return [Check("cache", f"{folder}, {folder_bytes(folder) / 1e6:.1f} MB, models in it: {len(hub.cached())}")]
 
 
 def check_models(models: Mapping[str, Path]) -> list[Check]:

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from hvgcli import __version__
-from hvgcli.cli import classes, doctor, models
+from hvgcli.cli import classes, doctor, info, models
 from hvgcli.cli.output import one_line
 from hvgcli.errors import EXIT_INTERRUPTED, HvgError, MediaError, ResourceError
 
@@ -35,6 +35,7 @@ app = typer.Typer(
 # One line a command: function, name, panel of the help. Their files import nothing heavy.
 COMMANDS = (
     (classes.classes, "classes", "Look"),
+    (info.info, "info", "Look"),
     (doctor.doctor, "doctor", "Look"),
 )
 for _function, _name, _panel in COMMANDS:
