@@ -100,6 +100,8 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT, error: type[HvgError] = We
 
     Errors: `error` when it is missing, too large, not UTF-8, not JSON or nested too deeply.
     """
+    if path.exists() and not path.is_file():  # a pipe would block
+        raise error(f"{path} is not a file")
     try:
         with path.open("rb") as file:
             raw = file.read(limit + 1)

@@ -156,6 +156,14 @@ def test_bad_json(tmp_path, text):
     one_line(error)
 
 
+def test_pipe_is_not_waited_for(tiny_model):
+    (tiny_model / "checksums.json").unlink()
+    os.mkfifo(tiny_model / "checksums.json")
+    with pytest.raises(WeightsError, match="not a file"):
+        ck.read_model_config(tiny_model)
+    assert not ck.verify(tiny_model)[0].ok
+
+
 def test_big_json_is_refused(tmp_path):
     (tmp_path / "x.json").write_text('"' + "a" * 100 + '"')
     assert ck.read_json(tmp_path / "x.json", limit=102) == "a" * 100
