@@ -195,10 +195,12 @@ class ReconstructionConfig:
     """Generator steps before the discriminators join."""
     weight: float
     """Weight of the reconstruction error beside the adversarial loss afterwards."""
+    lr: float = 1e-3
+    """Learning rate of the generator during these steps."""
     nats: float = 10.0
     """Information that the level-1 code may carry about a clip, in nats."""
-    capacity_weight: float = 0.05
-    """Weight of |KL - nats| beside the error summed over one frame's values."""
+    capacity_weight: float = 0.01
+    """Weight of |KL - nats| beside the mean absolute error of the reconstruction."""
 
 
 @dataclass(frozen=True)
@@ -220,10 +222,10 @@ class TrainingConfig:
     """Decay of the generator's moving average; 0 = none."""
     random_scale: tuple[float, float] = (1.0, 1.0)
     """Side of the random crop, as a range of fractions of the clip's short side."""
-    random_stride: bool = False
-    """Also train on windows at half the stride, where the clip is too short or by chance."""
     condition_noise: float = 0.0
     """Largest standard deviation of the noise added to real conditions (levels above the first)."""
+    condition_reuse: int = 1
+    """Steps for which one batch of generated conditions serves, a different window each time (1 in HVG)."""
     balance_classes: bool = False
     """Draw the class first, then the clip, so that classes with few clips are seen as often."""
     reconstruction: ReconstructionConfig | None = None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hvgcli.layers.layout import from_timeline, to_frames, to_timeline, to_video
 from hvgcli.layers.norm import TimestepNorm
-from hvgcli.layers.weights import conv2d, conv3d
+from hvgcli.layers.weights import conv2d
 
 
 class TemporalConv(nn.Module):
@@ -90,24 +90,23 @@ class GeneratorBlock(nn.Module):
 
 
 class _Conv(Protocol):
-    def __call__(self, in_channels: int, out_channels: int, kernel: int = 3, *, spectral: bool) -> nn.Module: ...
+    def __call__(self, in_channels: int, out_channels: int, kernel: int = 3) -> nn.Module: ...
 
 
 class DiscriminatorBlock(nn.Module):
     """relu-conv-relu-conv-(halve) plus skip; the first block of a network starts without the relu.
 
-    The convolution type is given: `conv2d` for frames `(N, C, H, W)`, `conv3d` for volumes
-    `(B, C, T, H, W)`. Halving is average pooling over space, never over time (HVG appendix B.1).
+    The convolution is given: a 2D one for frames `(N, C, H, W)`, a 3D one for volumes `(B, C, T, H, W)`. Halving is average pooling over space, never over time (HVG appendix B.1).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, conv: _Conv, halve: bool, first: bool) -> None:
         super().__init__()
         self.halve = halve
         self.first = first
-        self.conv1 = conv(in_channels, out_channels, spectral=True)
-        self.conv2 = conv(out_channels, out_channels, spectral=True)
+        self.conv1 = conv(in_channels, out_channels)
+        self.conv2 = conv(out_channels, out_channels)
         learned = halve or in_channels != out_channels
-        self.skip = conv(in_channels, out_channels, 1, spectral=True) if learned else nn.Identity()
+        self.skip = conv(in_channels, out_channels, 1) if learned else nn.Identity()
 
     def _halve(self, x: Tensor) -> Tensor:
         if not self.halve:
@@ -121,5 +120,3 @@ class DiscriminatorBlock(nn.Module):
             return h + self.skip(self._halve(x))
         return h + self._halve(self.skip(x))
 
-
-__all__ = ["DiscriminatorBlock", "GeneratorBlock", "SeparableBlock3D", "TemporalConv", "conv2d", "conv3d"]

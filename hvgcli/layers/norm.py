@@ -25,10 +25,14 @@ def _rows(video: Tensor) -> Tensor:
     return as_video_order(video).permute(0, 1, 3, 4, 2).flatten(2, 3)
 
 
+def _wide(x: Tensor) -> Tensor:
+    """In the precision that sums are taken in: at least float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def moments(video: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and (biased) variance `(T, C)` of `(B, T, C, H, W)` over B, H, W, in float32 or wider."""
-    x = _rows(video)
-    wide = x if x.dtype == torch.float64 else x.float()
+    wide = _wide(_rows(video))
     count = wide.shape[0] * wide.shape[2]
     mean = wide.sum(2).sum(0) / count
     # Shifted by the mean before squaring: E[x^2] - E[x]^2 cancels where |mean| >> std.
@@ -60,9 +64,7 @@ class _TimestepNorm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, y, gain, mean, inverse = ctx.saved_tensors
         g = torch.ops.aten.threshold_backward(_rows(grads[0]), y, 0)
-        wide = g if g.dtype == torch.float64 else g.float()
-        sum_g = wide.sum(2)  # (B, T, C)
-        sum_gx = (wide * x).sum(2)
+        sum_g, sum_gx = _wide(g).sum(2), _wide(g * x).sum(2)  # (B, T, C)
         sum_gn = (sum_gx - mean * sum_g) * inverse  # sums of g times the normalised x
         count = x.shape[0] * x.shape[2]
         mean_g = (gain[:, None] * sum_g).sum(0) / count  # (T, C)

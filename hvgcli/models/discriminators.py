@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,7 +29,7 @@ class ResidualDiscriminator(nn.Module):
         blocks = []
         for i in range(len(config.widths)):
             halve = resolution > BASE_RESOLUTION
-            conv = conv3d if i < volumetric else conv2d
+            conv = partial(conv3d if i < volumetric else conv2d, spectral=True)
             blocks.append(DiscriminatorBlock(widths[i], widths[i + 1], conv=conv, halve=halve, first=i == 0))
             resolution //= 2 if halve else 1
         self.volumes = nn.ModuleList(blocks[:volumetric])

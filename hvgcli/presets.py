@@ -1,0 +1,98 @@
+"""The table of models: the published ones with the papers' numbers, and small ones that are ours."""
+
+from __future__ import annotations
+
+from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig, Preset, ReconstructionConfig, TrainingConfig
+
+# Discriminators of HVG, widths from input to output (appendix B)
+_D32 = DiscriminatorConfig(128, (2, 4, 8, 16, 16))
+_D128 = DiscriminatorConfig(96, (1, 2, 4, 8, 16, 16))
+_D256 = DiscriminatorConfig(96, (1, 2, 4, 8, 8, 16, 16))
+
+
+def _published(
+    frames: int, resolution: int, stride: int, ch: int, multipliers: tuple[int, ...], d: DiscriminatorConfig, level: int
+) -> LevelConfig:
+    return LevelConfig(frames, resolution, stride, ch, multipliers, d, d, d if level > 1 else None)
+
+
+def _mini(
+    frames: int, resolution: int, stride: int, ch: int, multipliers: tuple[int, ...], z: int, *ds: DiscriminatorConfig
+) -> LevelConfig:
+    spatial, temporal, matching = ds if len(ds) == 3 else (*ds, None)
+    return LevelConfig(
+        frames, resolution, stride, ch, multipliers, spatial, temporal, matching, z, embed_dim=32, spectral_norm=False
+    )
+
+
+_KINETICS = "Castrejon et al. 2021, sections 5.1 and 5.2, appendices A and B"
+_BDD = "Castrejon et al. 2021, sections 5.1 and 5.3, appendix B; level-1 widths are ours, the paper gives none"
+_OURS = "ours: widths, strides, levels and training aids for two CPU cores"
+
+_KINETICS_L1 = _published(24, 32, 8, 128, (8, 8, 4, 2), _D32, 1)
+_BDD_LEVELS = (
+    _published(12, 64, 8, 128, (8, 8, 4, 2), _D32, 1),
+    _published(12, 128, 4, 96, (8, 8, 4, 2, 1), _D128, 2),
+    _published(12, 256, 2, 96, (8, 4, 4, 4, 2, 1), _D256, 3),
+)
+_D = DiscriminatorConfig
+_MINI_LEVELS = (
+    #     frames  D  stride ch  multipliers      z   spatial               temporal              matching
+    _mini(24, 16, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
+    _mini(24, 32, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4, 4)), _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
+    _mini(12, 128, 2, 16, (8, 8, 4, 2, 1), 16, _D(16, (1, 2, 4, 8, 8)), _D(16, (1, 2, 4, 8, 8)), _D(16, (2, 4, 8))),
+)
+
+
+def _mini_training(
+    steps: int, batch: int, aid: ReconstructionConfig, condition_reuse: int = 1, noise: float = 0.0
+) -> TrainingConfig:
+    return TrainingConfig(
+        steps=steps,
+        batch_size=batch,
+        lr_generator=2e-4,
+        lr_discriminator=4e-4,
+        beta1=0.5,
+        discriminator_updates=1,
+        ema=0.99,
+        random_scale=(0.75, 1.0),
+        balance_classes=True,
+        condition_reuse=condition_reuse,
+        condition_noise=noise,
+        reconstruction=aid,
+        adversarial_weight=0.02,
+        precision="bf16",
+    )
+
+
+_MINI_TRAINING = (
+    _mini_training(2400, 16, ReconstructionConfig(steps=1600, weight=1.0, nats=10.0, capacity_weight=0.01)),
+    _mini_training(900, 12, ReconstructionConfig(steps=400, weight=1.0), 4, 0.1),
+    _mini_training(1500, 6, ReconstructionConfig(steps=700, weight=1.0), 8, 0.1),
+)
+
+PRESETS: dict[str, Preset] = {
+    preset.model.name: preset
+    for preset in (
+        Preset(
+            ModelConfig(
+                "hvg-kinetics600-48x128", (_KINETICS_L1, _published(12, 128, 4, 128, (8, 8, 4, 2, 1), _D128, 2)), 600
+            ),
+            (TrainingConfig(steps=300_000),) * 2,
+            _KINETICS,
+        ),
+        Preset(
+            ModelConfig(
+                "hvg-kinetics600-48x128-w3", (_KINETICS_L1, _published(6, 128, 4, 128, (8, 8, 4, 2, 1), _D128, 2)), 600
+            ),
+            (TrainingConfig(steps=300_000),) * 2,
+            _KINETICS + ", table 3",
+        ),
+        Preset(
+            ModelConfig("hvg-bdd100k-48x256", _BDD_LEVELS, source_rate="30"),
+            (TrainingConfig(steps=100_000),) * 3,
+            _BDD,
+        ),
+        Preset(ModelConfig("hvg-mini", _MINI_LEVELS, 11, source_rate="25"), _MINI_TRAINING, _OURS),
+    )
+}

@@ -1,0 +1,82 @@
+"""Measuring standing statistics: many passes of the whole hierarchy, in pieces, in constant memory."""
+
+from __future__ import annotations
+
+import torch
+
+from hvgcli.models import Generator
+from hvgcli.models.level1 import Outline
+from hvgcli.models.upsampler import Upsampler
+from hvgcli.sampling import statistics
+from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, prepare
+from hvgcli.sampling.noise import latents, random_labels
+from hvgcli.sampling.statistics import HORIZON, PASS_BATCH, PASSES, Recorder, StandingTable
+from hvgcli.sampling.unroll import unroll
+
+
+def pass_piece(hierarchy: Hierarchy, batch: int, budget: int = 1 << 22) -> int:
+    """Outline frames fed at a time so that a piece of the last level has about `budget` pixels."""
+    level = hierarchy.config.levels[hierarchy.levels - 1]
+    frame = level.resolution**2 * batch * hierarchy.config.frame_factor(hierarchy.levels)
+    return max(1, budget // frame)
+
+
+@torch.inference_mode()
+def record(
+    hierarchy: Hierarchy,
+    level: int,
+    frames: int,
+    sigma: float,
+    *,
+    passes: int = PASSES,
+    batch: int = PASS_BATCH,
+    progress: Progress | None = None,
+) -> statistics.Moments:
+    """Pooled moments of level `level` over `passes` videos x `batch` of `frames` frames at that level.
+
+    The levels below run with their standing statistics, which must be there. Classes are uniform.
+    progress is called with 1 after each pass.
+    """
+    generators: list[Generator] = hierarchy.generators[:level]
+    if level > 1:
+        prepare(hierarchy, level_frames(hierarchy, frames, level)[level - 2], sigma, level - 1)
+    config = hierarchy.config
+    with Recorder(generators[-1], frames) as recorder:
+        for number in range(passes):
+            seeds = [-1 - number * batch - i for i in range(batch)]  # apart from the seeds that users give
+            zs = [sigma * latents(seeds, n, config.levels[n - 1].z_dim).to(hierarchy.device) for n in range(1, level + 1)]
+            labels = random_labels(seeds, config.num_classes).to(hierarchy.device) if config.conditional else None
+            for _ in unroll(generators, zs, labels, frames, pass_piece(hierarchy, batch), hierarchy.half[:level]):
+                pass
+            recorder.end_pass()
+            if progress:
+                progress(1)
+    return recorder.moments()
+
+
+def measure_exact(
+    hierarchy: Hierarchy, frames: int, sigma: float, levels: int, *, passes: int = PASSES, progress: Progress | None = None
+) -> list[StandingTable]:
+    """Tables of levels 1..levels for videos of just `frames` frames at level `levels`; also installed in `hierarchy`."""
+    made = []
+    for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
+        table = statistics.exact_table(sigma, record(hierarchy, number, total, sigma, passes=passes, progress=progress))
+        hierarchy.tables[number - 1].insert(0, table)
+        made.append(table)
+    return made
+
+
+def measure_any_length(
+    hierarchy: Hierarchy, level: int, sigma: float, *, passes: int = PASSES, progress: Progress | None = None
+) -> StandingTable:
+    """A table of level `level` for any length, measured over `HORIZON` times the training length of the outline."""
+    generator, config = hierarchy.generators[level - 1], hierarchy.config
+    outline = config.levels[0].frames
+    factor = config.frame_factor(level)
+    moments = record(hierarchy, level, HORIZON * outline * factor, sigma, passes=passes, progress=progress)
+    if isinstance(generator, Outline):
+        return statistics.any_length_table(sigma, moments, period=1, tail=0, stretch=outline)
+    assert isinstance(generator, Upsampler)
+    return statistics.any_length_table(
+        sigma, moments, period=factor, tail=generator.reach, stretch=outline * factor
+    )

@@ -1,0 +1,175 @@
+"""Standing statistics: per-timestep means and variances recorded over many passes (HVG appendix A).
+
+A generator at inference normalises frame t by what the network saw at frame t over 200 passes with
+random z and classes, not by the batch at hand. Each pass normalises with its own batch, as training
+does; the moments of the passes are pooled, so the result does not depend on how samples are batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hvgcli.errors import WeightsError
+from hvgcli.layers.norm import TimestepNorm
+from hvgcli.layers.table import RowLayout
+
+PASSES = 200
+PASS_BATCH = 8
+HORIZON = 4  # a recurrent level is measured to this many times its training length
+
+Moments = dict[str, tuple[Tensor, Tensor]]
+"""Name of a norm -> mean and variance, `(rows, C)` each."""
+
+
+@dataclass(frozen=True)
+class StandingTable:
+    """Statistics of one level for one sigma: moments by row, and which frame uses which row."""
+
+    sigma: float
+    frames: int
+    """Length that they were measured for; 0 = any length."""
+    layout: RowLayout
+    moments: Moments
+
+    def serves(self, sigma: float, frames: int) -> bool:
+        return self.sigma == sigma and self.frames in (0, frames) and self.layout.serves(frames)
+
+
+def norms(generator: nn.Module) -> Iterator[tuple[str, TimestepNorm]]:
+    """(name, norm) of every batch norm of a generator."""
+    for name, module in generator.named_modules():
+        if isinstance(module, TimestepNorm):
+            yield name, module
+
+
+class Recorder:
+    """Pools the moments of many passes: equal weights, float64 (law of total variance)."""
+
+    def __init__(self, generator: nn.Module, frames: int) -> None:
+        self.generator = generator
+        self.frames = frames
+        self.passes = 0
+        self.sums = {
+            name: torch.zeros(3, frames, norm.channels, dtype=torch.float64) for name, norm in norms(generator)
+        }
+        self._next = dict.fromkeys(self.sums, 0)
+
+    def __enter__(self) -> Recorder:
+        self.generator.train()
+        for name, norm in norms(self.generator):
+            norm.observe = self._observer(name)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for _, norm in norms(self.generator):
+            norm.observe = None
+        self.generator.eval()
+
+    def _observer(self, name: str) -> Callable[[Tensor, Tensor], None]:
+        def observe(mean: Tensor, var: Tensor) -> None:
+            start = self._next[name]
+            self._next[name] = stop = start + len(mean)
+            mean, var = mean.double().cpu(), var.double().cpu()
+            self.sums[name][:, start:stop] += torch.stack((mean, mean.square(), var))
+
+        return observe
+
+    def end_pass(self) -> None:
+        """A video is over: the next frame that a norm sees is frame 0."""
+        assert all(count == self.frames for count in self._next.values())
+        self._next = dict.fromkeys(self.sums, 0)
+        self.passes += 1
+
+    def moments(self) -> Moments:
+        pooled = {}
+        for name, sums in self.sums.items():
+            mean, square, var = sums / self.passes
+            pooled[name] = (mean.float(), (var + square - mean.square()).float())
+        return pooled
+
+
+def exact_table(sigma: float, moments: Moments) -> StandingTable:
+    """One row a frame: for videos of just the measured length."""
+    frames = next(iter(moments.values()))[0].shape[0]
+    return StandingTable(sigma, frames, RowLayout(frames), moments)
+
+
+def any_length_table(sigma: float, moments: Moments, *, period: int, tail: int, stretch: int) -> StandingTable:
+    """Head + body + tail from moments measured over a long video (DESIGN: see `RowLayout`).
+
+    period : frames after which the input repeats its pattern (1 for a recurrent level)
+    tail   : frames at the end that feel it; 0 for a recurrent level
+    stretch: frames before the tail over which the body is averaged, phase by phase
+    """
+    measured = next(iter(moments.values()))[0].shape[0]
+    head = (measured - tail) // period * period
+    stretch = min(stretch, head) // period * period
+    layout = RowLayout(head, period, tail)
+
+    def assemble(rows: Tensor, spread: Tensor | None) -> Tensor:
+        part = rows[head - stretch : head].unflatten(0, (-1, period))
+        body = part.mean(0)
+        if spread is not None:  # variance of the pooled rows: mean variance + variance of the means
+            body = body + spread[head - stretch : head].unflatten(0, (-1, period)).var(0, unbiased=False)
+        return torch.cat((rows[:head], body, rows[measured - tail :])) if tail else torch.cat((rows[:head], body))
+
+    return StandingTable(
+        sigma, 0, layout, {name: (assemble(mean, None), assemble(var, mean)) for name, (mean, var) in moments.items()}
+    )
+
+
+def install(generator: nn.Module, table: StandingTable) -> None:
+    """Make a generator use a table. `WeightsError` when the table is of another network."""
+    device = next(generator.parameters()).device
+    for name, norm in norms(generator):
+        entry = table.moments.get(name)
+        if entry is None or entry[0].shape != (table.layout.size, norm.channels) or entry[1].shape != entry[0].shape:
+            raise WeightsError(f"the standing statistics do not fit the network at {name}: run `hvg stats` again")
+        norm.table = (entry[0].to(device), entry[1].to(device))
+    generator.rows = table.layout  # type: ignore[assignment]
+    generator.eval()
+
+
+def choose(tables: Iterable[StandingTable], sigma: float, frames: int) -> StandingTable | None:
+    """The best table for a request: measured for just this length first, else one for any length."""
+    fitting = [table for table in tables if table.serves(sigma, frames)]
+    return max(fitting, key=lambda table: table.frames, default=None)
+
+
+# ---- in and out of a level's safetensors file ----------------------------------------------------
+
+_PREFIX = "statistics"
+
+
+def to_tensors(tables: Iterable[StandingTable]) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
+    """Tensors by name, and the JSON description that goes in the file's header."""
+    tensors, described = {}, []
+    for number, table in enumerate(tables):
+        layout = table.layout
+        described.append(
+            {"sigma": table.sigma, "frames": table.frames, "layout": [layout.head, layout.period, layout.tail]}
+        )
+        for name, (mean, var) in table.moments.items():
+            tensors[f"{_PREFIX}/{number}/{name}/mean"] = mean
+            tensors[f"{_PREFIX}/{number}/{name}/var"] = var
+    return tensors, described
+
+
+def from_tensors(tensors: dict[str, Tensor], described: object) -> tuple[dict[str, Tensor], list[StandingTable]]:
+    """Split a level's tensors into weights and tables; `WeightsError` when the description does not fit."""
+    weights = {key: value for key, value in tensors.items() if not key.startswith(f"{_PREFIX}/")}
+    tables = []
+    try:
+        for number, entry in enumerate(described or []):  # type: ignore[arg-type]
+            prefix = f"{_PREFIX}/{number}/"
+            names = {key.removeprefix(prefix).rsplit("/", 1)[0] for key in tensors if key.startswith(prefix)}
+            moments = {n: (tensors[f"{prefix}{n}/mean"], tensors[f"{prefix}{n}/var"]) for n in names}
+            layout = RowLayout(*(int(part) for part in entry["layout"]))
+            tables.append(StandingTable(float(entry["sigma"]), int(entry["frames"]), layout, moments))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"the standing statistics are damaged ({error!r}): pull the model again") from error
+    return weights, tables

@@ -1,0 +1,41 @@
+"""Losses: tensors in, one number out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def geometric_hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss of the discriminator (Lim & Ye 2017; HVG appendix B).
+
+    `real`, `fake`: all scores `(B, S)` of all discriminators; averaged over samples and scores.
+    """
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def geometric_hinge_generator(fake: Tensor) -> Tensor:
+    """Hinge loss of the generator: the negative mean of all scores `(B, S)`."""
+    return -fake.mean()
+
+
+def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_var)) || N(0, I)) in nats, `(B, z) -> (B,)`."""
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+
+
+def capacity(kl: Tensor, nats: float) -> Tensor:
+    """|mean KL - nats|: holds the information of a code at a set amount (Burgess et al. 2018)."""
+    return (kl.mean() - nats).abs()
+
+
+def reconstruction_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error between videos in [-1, 1]."""
+    return (output - target).abs().mean()
+
+
+def sample_code(mean: Tensor, log_var: Tensor, generator: torch.Generator) -> Tensor:
+    """A code `(B, z)` from N(mean, exp(log_var)), its noise drawn on the CPU."""
+    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+    return mean + noise * (0.5 * log_var).exp()

@@ -1,0 +1,83 @@
+"""What a run shows of itself: metrics.csv, TensorBoard events, sheets of samples."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvgcli.training.level import LevelTraining, Metrics
+
+COLUMNS = ("step", "seconds", "loss_d", "score_real", "score_fake", "loss_g", "reconstruction", "kl")
+SHEET_FRAMES = 8  # frames of each sample on a sheet, evenly spread
+
+
+class Scalars:
+    """Appends one row a step to metrics.csv, and to TensorBoard events where tensorboard is installed."""
+
+    def __init__(self, run: Path, step: int, *, tensorboard: bool) -> None:
+        """`step`: the run goes on after this step; rows beyond it are of a run that was cut off, and dropped."""
+        path = run / "metrics.csv"
+        rows = _rows_up_to(path, step)
+        self._file = path.open("w", newline="")
+        self._csv = csv.DictWriter(self._file, COLUMNS, restval="")
+        self._csv.writeheader()
+        self._csv.writerows(rows)
+        self._events: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(run, purge_step=step + 1)
+
+    def __enter__(self) -> Scalars:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+    def write(self, step: int, metrics: Metrics) -> None:
+        self._csv.writerow({"step": step} | {key: f"{value:.6g}" for key, value in metrics.items()})
+        self._file.flush()
+        if self._events is not None:
+            for key, value in metrics.items():
+                self._events.add_scalar(key, value, step)
+
+    def image(self, step: int, name: str, sheet: Any) -> None:
+        """`sheet`: uint8 (H, W, 3)."""
+        if self._events is not None:
+            self._events.add_image(name, sheet, step, dataformats="HWC")
+
+
+def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if set(row) == set(COLUMNS) and int(row["step"]) <= step]
+
+
+@torch.no_grad()
+def sample_sheet(level: LevelTraining, low: Tensor | None, labels: Tensor | None, count: int) -> Tensor:
+    """Samples of the level, one a row, frames from left to right: uint8 `(rows, frames, D, D, 3)`.
+
+    The z are the same at every call, so that sheets of a run can be compared.
+    """
+    z = level.noise(0, "sheet", count)
+    with level.autocast():
+        sampler = level.sampler
+        video = sampler(z, labels) if low is None else sampler(low, z, labels)
+    return spread_frames(video)
+
+
+def spread_frames(video: Tensor) -> Tensor:
+    """`(B, T, 3, D, D)` in [-1, 1] -> uint8 `(B, SHEET_FRAMES, D, D, 3)`, frames evenly spread."""
+    chosen = torch.linspace(0, video.shape[1] - 1, min(SHEET_FRAMES, video.shape[1])).round().long()
+    picked = video[:, chosen.to(video.device)].float().clamp(-1, 1).permute(0, 1, 3, 4, 2)
+    return ((picked + 1) * 127.5).round().to(torch.uint8).cpu()
