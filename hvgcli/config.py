@@ -41,7 +41,7 @@ class DiscriminatorConfig:
     """Width of each residual block, as a multiple of `channels`."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.channels <= MAX_CHANNELS, f"discriminator channels {self.channels} must be 1..{MAX_CHANNELS}")
+        _require(1 <= self.channels <= MAX_CHANNELS, f"channels {self.channels} must be 1..{MAX_CHANNELS}")
         _require(
             len(self.multipliers) >= 2 and all(1 <= m <= 64 for m in self.multipliers),
             f"discriminator multipliers {self.multipliers} must be at least two numbers in 1..64",
@@ -85,12 +85,12 @@ class LevelConfig:
         )
         _require(1 <= self.stride <= 1024, f"stride {self.stride} must be 1..1024")
         _require(
-            1 <= self.channels and self.channels * max(self.multipliers, default=MAX_CHANNELS + 1) <= MAX_CHANNELS,
+            self.channels >= 1 and self.channels * max(self.multipliers, default=MAX_CHANNELS + 1) <= MAX_CHANNELS,
             f"channels {self.channels} x multipliers {self.multipliers} must be at most {MAX_CHANNELS}",
         )
         _require(
             len(self.multipliers) >= self.doublings,
-            f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give at least {self.doublings}",
+            f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give {self.doublings} or more",
         )
         _require(1 <= self.z_dim <= 4096 and 1 <= self.embed_dim <= 4096, "z_dim and embed_dim must be 1..4096")
 
@@ -236,7 +236,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, f"steps {self.steps} must be at least 1: change --steps")
-        _require(self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2 for batch norm: change --batch-size")
+        _require(
+            self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2 for batch norm: change --batch-size"
+        )
         _require(self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16")
         _require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1)")
         low, high = self.random_scale

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from hvgcli import __version__
-from hvgcli.cli import classes, doctor, info, models
+from hvgcli.cli import classes, doctor, info, models, train_level
 from hvgcli.cli.output import one_line
 from hvgcli.errors import EXIT_INTERRUPTED, HvgError, MediaError, ResourceError
 
@@ -34,6 +34,7 @@ app = typer.Typer(
 
 # One line a command: function, name, panel of the help. Their files import nothing heavy.
 COMMANDS = (
+    (train_level.train_level, "train-level", "Train"),
     (classes.classes, "classes", "Look"),
     (info.info, "info", "Look"),
     (doctor.doctor, "doctor", "Look"),

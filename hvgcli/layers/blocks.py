@@ -96,7 +96,8 @@ class _Conv(Protocol):
 class DiscriminatorBlock(nn.Module):
     """relu-conv-relu-conv-(halve) plus skip; the first block of a network starts without the relu.
 
-    The convolution is given: a 2D one for frames `(N, C, H, W)`, a 3D one for volumes `(B, C, T, H, W)`. Halving is average pooling over space, never over time (HVG appendix B.1).
+    The convolution is given: a 2D one for frames `(N, C, H, W)`, a 3D one for volumes `(B, C, T, H, W)`.
+    Halving is average pooling over space, never over time (HVG appendix B.1).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, conv: _Conv, halve: bool, first: bool) -> None:

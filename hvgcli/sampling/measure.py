@@ -44,7 +44,8 @@ def record(
     with Recorder(generators[-1], frames) as recorder:
         for number in range(passes):
             seeds = [-1 - number * batch - i for i in range(batch)]  # apart from the seeds that users give
-            zs = [sigma * latents(seeds, n, config.levels[n - 1].z_dim).to(hierarchy.device) for n in range(1, level + 1)]
+            unit = (latents(seeds, n, spec.z_dim) for n, spec in enumerate(config.levels[:level], start=1))
+            zs = [sigma * z.to(hierarchy.device) for z in unit]
             labels = random_labels(seeds, config.num_classes).to(hierarchy.device) if config.conditional else None
             for _ in unroll(generators, zs, labels, frames, pass_piece(hierarchy, batch), hierarchy.half[:level]):
                 pass
@@ -55,9 +56,15 @@ def record(
 
 
 def measure_exact(
-    hierarchy: Hierarchy, frames: int, sigma: float, levels: int, *, passes: int = PASSES, progress: Progress | None = None
+    hierarchy: Hierarchy,
+    frames: int,
+    sigma: float,
+    levels: int,
+    *,
+    passes: int = PASSES,
+    progress: Progress | None = None,
 ) -> list[StandingTable]:
-    """Tables of levels 1..levels for videos of just `frames` frames at level `levels`; also installed in `hierarchy`."""
+    """Tables of levels 1..levels for just `frames` frames at level `levels`; `hierarchy` knows them afterwards."""
     made = []
     for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
         table = statistics.exact_table(sigma, record(hierarchy, number, total, sigma, passes=passes, progress=progress))

@@ -65,7 +65,8 @@ def unroll(
     """A video of `frames` frames from the levels `generators`, in pieces `(B, n, 3, D, D)` in [-1, 1].
 
     latents: z `(B, z_dim)` of each level. piece: outline frames that are fed at a time. half: levels
-    whose convolutions run in bfloat16. The pieces together are what the levels give when applied once to the whole video, whatever `piece` is.
+    whose convolutions run in bfloat16. The pieces together are what the levels give when applied once
+    to the whole video, whatever `piece` is.
     """
     totals = frames_per_level(generators, frames)
     half = half or [False] * len(generators)

@@ -3,72 +3,125 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import csv
 from pathlib import Path
 
 import torch
 
 from hvgcli import __version__
 from hvgcli.checkpoints import finish_model, level_metadata, read_level, write_level, write_model_config
+from hvgcli.data.clips import ClipIndex
 from hvgcli.layers.weights import bake_spectral_norm
 from hvgcli.sampling import hierarchy as hierarchies
 from hvgcli.sampling import statistics
-from hvgcli.sampling.hierarchy import Hierarchy
+from hvgcli.sampling.hierarchy import Hierarchy, Progress
 from hvgcli.sampling.measure import measure_any_length, record
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.loop import Run
-from hvgcli.training.run_state import states, load_state
+from hvgcli.training.run_state import load_state, states
 
 SIGMAS = (0.5, 1.0)  # tables that ship: for pictures and for evaluation
+LONG_SHARE = 4  # a video for the any-length table is this many times longer, so it gets a share of the passes
+
+
+def long_passes(passes: int) -> int:
+    """Passes for the table that serves any length."""
+    return max(1, passes // LONG_SHARE)
+
+
+def total_passes(passes: int) -> int:
+    """Passes that `finish` makes in all."""
+    return len(SIGMAS) * (passes + long_passes(passes))
 
 
 def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
-    """The levels below with this run's last generator on top, and its step. Spectral norms are baked in."""
+    """The levels below with this run's last generator on top, and its step.
+
+    Spectral norms are baked in, and the weights are rounded to bfloat16 as they are shipped, so that
+    the statistics are those of the very weights that will be used.
+    """
     level = LevelTraining(run.config, run.level, run.training, device)
     step = load_state(states(run.out)[-1][1], level)
     generator = copy.deepcopy(level.sampler).eval().requires_grad_(False)
     bake_spectral_norm(generator)
+    for parameter in generator.parameters():
+        parameter.copy_(parameter.to(torch.bfloat16))
     if run.below is None:
         lower = Hierarchy(run.config, [], [], device=device)
     else:
         lower = hierarchies.load(run.below, levels=run.level - 1, device=device)
-    generators, tables = [*lower.generators, generator], [*lower.tables, []]
-    half = (run.training.precision == "bf16",) * len(generators)
-    return Hierarchy(run.config, generators, tables, "", device, half), step  # type: ignore[arg-type]
+    # The outline stays in float32, as `generate` runs it: a recurrence adds up rounding.
+    half = tuple(run.training.precision == "bf16" and number > 1 for number in range(1, run.level + 1))
+    return Hierarchy(
+        run.config, [*lower.generators, generator], [*lower.tables, []], "", device, half  # type: ignore[list-item]
+    ), step
 
 
-def finish(
-    run: Run, *, device: torch.device, passes: int, long_passes: int, card: str, progress: Callable[[str, int, int], None]
-) -> Path:
+def finish(run: Run, index: ClipIndex, *, device: torch.device, passes: int, progress: Progress | None = None) -> Path:
     """Measure standing statistics and write `out/model`; returns the folder.
 
-    passes: for the model's own length; long_passes: for the table that serves any length.
-    progress is called with what is measured, passes done and passes in all.
+    progress is called with 1 after each of `total_passes(passes)` passes.
     """
     hierarchy, step = trained_hierarchy(run, device)
     frames = run.config.levels[0].frames * run.config.frame_factor(run.level)
     tables = []
-    total = len(SIGMAS) * (passes + long_passes)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(f"standing statistics of level {run.level}", done, total)
-
     for sigma in SIGMAS:
-        moments = record(hierarchy, run.level, frames, sigma, passes=passes, progress=advance)
+        moments = record(hierarchy, run.level, frames, sigma, passes=passes, progress=progress)
         tables.append(statistics.exact_table(sigma, moments))
-        tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long_passes, progress=advance))
+        tables.append(
+            measure_any_length(hierarchy, run.level, sigma, passes=long_passes(passes), progress=progress)
+        )
     tensors, described = statistics.to_tensors(tables)
     weights = {key: value.to(torch.bfloat16) for key, value in hierarchy.generators[-1].state_dict().items()}
     folder = run.out / "model"
     write_model_config(folder, run.config)
+    histories = {}
     for number in range(1, run.level):
         assert run.below is not None
-        lower = read_level(run.below, number, config=run.config)
-        write_level(folder, number, lower, level_metadata(run.below, number))
-    metadata = {"statistics": described, "steps": step, "version": __version__, "seed": run.seed}
-    write_level(folder, run.level, weights | tensors, metadata)
-    finish_model(folder, card)
+        histories[number] = level_metadata(run.below, number)
+        write_level(folder, number, read_level(run.below, number, config=run.config), histories[number])
+    histories[run.level] = {"statistics": described, **history(run, index, step)}
+    write_level(folder, run.level, weights | tensors, histories[run.level])
+    finish_model(folder, card(run, histories))
     return folder
+
+
+def history(run: Run, index: ClipIndex, step: int) -> dict[str, object]:
+    """How the level was trained, for its file's header and the model card."""
+    seconds = 0.0
+    metrics = run.out / "metrics.csv"
+    if metrics.exists():
+        with metrics.open(newline="") as file:
+            seconds = sum(float(row["seconds"] or 0) for row in csv.DictReader(file))
+    clip_seconds = sum(float(clip.frames / clip.rate) for clip in index.clips)
+    return {
+        "steps": step,
+        "seconds": round(seconds),
+        "batch_size": run.training.batch_size,
+        "clips": len(index.clips),
+        "clip_seconds": round(clip_seconds),
+        "seed": run.seed,
+        "version": __version__,
+    }
+
+
+def card(run: Run, histories: dict[int, dict[str, object]]) -> str:
+    """A model card with what is known of every level."""
+    config = run.config
+    lines = [
+        f"# {config.name}",
+        "",
+        f"A hierarchical video generator (HVG) of {len(config.levels)} levels: "
+        + ", then ".join(f"{level.frames}/{level.resolution}x{level.resolution}" for level in config.levels)
+        + f" in training; unrolled, {config.frames}/{config.resolution}x{config.resolution}.",
+        "",
+        "| level | output in training | steps | batch | seconds of training | clips | seconds of clips |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number, known in sorted(histories.items()):
+        level = config.levels[number - 1]
+        size = f"{level.frames}/{level.resolution}x{level.resolution}"
+        values = (known.get(key, "") for key in ("steps", "batch_size", "seconds", "clips", "clip_seconds"))
+        lines.append("| " + " | ".join(str(value) for value in (number, size, *values)) + " |")
+    lines += ["", f"Classes: {', '.join(config.class_names()) or 'none'}.", "", f"Made with hvg {__version__}.", ""]
+    return "\n".join(lines)

@@ -16,7 +16,6 @@ from hvgcli.layers.weights import power_iterate
 from hvgcli.models import build_discriminator, build_generator
 from hvgcli.models.discriminators import choose_frames
 from hvgcli.models.encoder import ClipEncoder
-from hvgcli.models.level1 import Outline
 from hvgcli.sampling.noise import seeded
 from hvgcli.training import losses
 

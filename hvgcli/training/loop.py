@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import torch
 
@@ -55,7 +56,7 @@ def plan(
 ) -> tuple[Run, ClipIndex]:
     """Check the request against the preset, the data and the model below; nothing is written."""
     if not 1 <= level <= len(preset.model.levels):
-        raise UsageError(f"level {level} is not in preset {preset.model.name}: it has levels 1..{len(preset.model.levels)}")
+        raise UsageError(f"level {level} is not in {preset.model.name}: it has levels 1..{len(preset.model.levels)}")
     if (below is None) != (level == 1):
         raise UsageError(
             "level 1 has no model below: leave out --model"
@@ -70,7 +71,7 @@ def plan(
     if below is not None:
         lower = read_model_config(below)
         if lower.levels[: level - 1] != config.levels[: level - 1] or lower.classes != config.classes:
-            raise UsageError(f"{below} has other levels or classes than {data} with preset {config.name}: train it again")
+            raise UsageError(f"{below} has other levels or classes than {config.name} with {data}: train it again")
     return Run(out, config, level, training, data, below, seed), index
 
 
@@ -90,6 +91,7 @@ def train_level(
     """
     # -- the run folder: the same command continues, another one is refused
     run.out.mkdir(parents=True, exist_ok=True)
+    lock = _lock(run.out)
     _claim(run)
 
     # -- networks, data
@@ -133,7 +135,23 @@ def train_level(
             raise
         if done < run.training.steps:
             save_state(run.out, level, done, options.keep)
+    lock.close()
     return done
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Keep two processes from training in one folder; freed when the file closes or the process ends."""
+    file = (folder / "run.lock").open("w")
+    try:
+        import fcntl  # not on Windows, where the check is left out
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass
+    except OSError as error:
+        file.close()
+        raise UsageError(f"{folder} is being trained by another process: wait for it, or give a new --out") from error
+    return file
 
 
 def _claim(run: Run) -> None:

@@ -59,8 +59,9 @@ class Scalars:
 def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if set(row) == set(COLUMNS) and int(row["step"]) <= step]
+    rows = csv.DictReader(path.read_text(errors="replace").replace("\0", "").splitlines())
+    good = (row for row in rows if set(row) == set(COLUMNS) and str(row["step"]).isdigit())
+    return [row for row in good if int(row["step"]) <= step]
 
 
 @torch.no_grad()
