@@ -1,4 +1,4 @@
-"""The only module that reads, writes and probes video files.
+"""Reads, writes and probes video files; the writers themselves are in `encoders`.
 
 Frames are uint8 (H, W, 3) RGB arrays, upright (rotation applied), in the pixels that are stored: a
 pixel aspect other than 1 is reported by `probe`, not applied. Reading uses PyAV. Generated clips are
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Generator, Iterator, Mapping
+import os
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from hvgcli.encoders import FIRST_FRAME, Format, Frames, VideoWriter, reason, write_image
 from hvgcli.errors import MediaError
 
 if TYPE_CHECKING:
@@ -24,10 +26,24 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-Frames = np.ndarray[Any, np.dtype[np.uint8]]
-"""uint8 (H, W, 3), or (T, H, W, 3) for several."""
+__all__ = [
+    "Format",
+    "Frames",
+    "StreamInfo",
+    "VideoInfo",
+    "VideoWriter",
+    "count_frames",
+    "iter_frames",
+    "probe",
+    "provenance",
+    "read_metadata",
+    "read_video",
+    "tile",
+    "write_image",
+]
 
 THREADED_PIXELS = 640 * 360  # smaller frames decode with less work in total on one thread
+EXACT_RGB = 0x4 | 0x2000 | 0x40000  # swscale: bicubic chroma, full resolution, exact rounding; else 1/255 too dark
 INTACT_TAIL = 3  # frames that may be missing at the end before a file counts as cut off
 
 
@@ -74,11 +90,6 @@ class VideoInfo:
     """Tags of the container, keys in lower case."""
 
 
-def _reason(error: Exception) -> str:
-    """What an error of PyAV or of the system says, without its number."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is not a cover picture."""
     for stream in container.streams.video:
@@ -99,7 +110,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be read as a video ({_reason(error)})") from error
+        raise MediaError(f"{path}: cannot be read as a video ({reason(error)})") from error
     with container:
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO" if stream.width * stream.height >= THREADED_PIXELS else "NONE"
@@ -119,6 +130,13 @@ def _missing(stream: VideoStream, container: InputContainer, end: float) -> bool
     return min(promised) - end > INTACT_TAIL / _rate(stream)
 
 
+def _lacks_trailer(path: Path) -> bool:
+    """Whether the last byte of a gif, padding aside, is not the one that ends it."""
+    with path.open("rb") as file:
+        file.seek(-min(512, path.stat().st_size), os.SEEK_END)
+        return not file.read().rstrip(b"\0").endswith(b";")
+
+
 def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Generator[VideoFrame, None, None]:
     """All frames of a stream in the order of display; MediaError where the file is damaged or ends early."""
     import av
@@ -132,9 +150,11 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Gene
                 if frame.pts is not None and frame.time_base is not None:
                     end = float((frame.pts - (stream.start_time or 0) + (frame.duration or 0)) * frame.time_base)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path}: is damaged or cut off at frame {reached} ({_reason(error)})") from error
+        raise MediaError(f"{path}: is damaged or cut off at frame {reached} ({reason(error)})") from error
     if reached and _missing(stream, container, end):
         raise MediaError(f"{path}: is cut off at frame {reached} (it ends before the time that its header says)")
+    if container.format.name == "gif" and _lacks_trailer(path):
+        raise MediaError(f"{path}: is cut off at frame {reached} (the mark that ends a gif is missing)")
 
 
 def _quarter_turn(frame: VideoFrame) -> int:
@@ -145,7 +165,7 @@ def _quarter_turn(frame: VideoFrame) -> int:
 
 def _rgb(frame: VideoFrame) -> Frames:
     """A frame as upright uint8 (H, W, 3), by the colour matrix and range that it is tagged with."""
-    array = cast(Frames, frame.to_ndarray(format="rgb24"))
+    array = cast(Frames, frame.to_ndarray(format="rgb24", interpolation=EXACT_RGB))
     turn = _quarter_turn(frame)
     return np.ascontiguousarray(np.rot90(array, turn // 90)) if turn else array
 
@@ -251,41 +271,50 @@ def read_video(path: Path) -> Frames:
     return np.stack(frames)
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it on success and removed on any failure."""
-    part = path.with_name(f"{path.name}.part")
+def _picture_tags(path: Path) -> dict[str, str]:
+    """Text chunks of a PNG, or the comment of a GIF."""
+    from PIL import Image
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be written ({_reason(error)})") from error
-    finally:
-        part.unlink(missing_ok=True)
+        with Image.open(path) as image:
+            tags = dict(image.info)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MediaError(f"{path}: cannot be read as a picture ({reason(error)})") from error
+    text = {key: value.decode("utf-8", "replace") if isinstance(value, bytes) else value for key, value in tags.items()}
+    return {str(key).lower(): value for key, value in text.items() if isinstance(value, str)}
 
 
-def _save_png(file: Path, image: Frames, tags: Mapping[str, str]) -> None:
-    """Write a PNG with `tags` as text chunks."""
-    from PIL import Image, PngImagePlugin
+def read_metadata(path: Path) -> dict[str, str]:
+    """The tags of a file, keys in lower case: of the container, the text chunks of a PNG, or the comment of a GIF.
 
-    chunks = PngImagePlugin.PngInfo()
-    for key, value in tags.items():
-        chunks.add_text(key, value)
-    Image.fromarray(image).save(file, format="PNG", pnginfo=chunks, compress_level=4)
-
-
-def write_image(path: Path, image: Frames, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write uint8 (H, W, 3) RGB as a PNG: whole or not at all. An existing file is replaced.
-
-    Args:
-        metadata: provenance, JSON values; read back by `provenance`.
+    For a folder of frames, those of its first frame.
 
     Raises:
-        MediaError: the file cannot be written.
+        MediaError: the file is missing or cannot be read.
     """
-    with _writing(path) as part:
-        _save_png(part, image, _comment(metadata))
+    first = path / FIRST_FRAME
+    if first.is_file():
+        path = first
+    if path.suffix.lower() in (".png", ".gif") and path.is_file():
+        return _picture_tags(path)
+    with _opened(path) as (container, _):
+        return {key.lower(): value for key, value in container.metadata.items()}
+
+
+def provenance(path: Path) -> dict[str, Any] | None:
+    """What `VideoWriter` or `write_image` was given as `metadata`, or None where a file carries none.
+
+    It comes from the file as it is: treat it as untrusted.
+
+    Raises:
+        MediaError: as `read_metadata`.
+    """
+    try:
+        found = json.loads(read_metadata(path).get("comment", ""))
+    except (ValueError, RecursionError):
+        return None
+    made = found.get("hvg") if isinstance(found, dict) else None
+    return made if isinstance(made, dict) else None
 
 
 def tile(frames: Frames, columns: int, gap: int = 2) -> Frames:
@@ -307,8 +336,3 @@ def tile(frames: Frames, columns: int, gap: int = 2) -> Frames:
         top, left = number // columns * (height + gap), number % columns * (width + gap)
         sheet[top : top + height, left : left + width] = frame
     return sheet
-
-
-def _comment(metadata: Mapping[str, Any] | None) -> dict[str, str]:
-    """The tag that carries provenance in every format: JSON with one key "hvg"."""
-    return {} if metadata is None else {"comment": json.dumps({"hvg": dict(metadata)})}

@@ -17,7 +17,7 @@ from hvgcli.data.cache import FrameCache, resize_uint8
 from hvgcli.data.clips import Clip, ClipIndex
 from hvgcli.errors import DataError, MediaError
 
-MAX_ATTEMPTS = 100  # draws for one sample before a folder is given up as damaged
+MAX_FAILURES = 100  # clips that may fail for one sample before a folder is given up as damaged
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def starts(clip_frames: int, frames: int, stride: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def _table(index: ClipIndex, spec: WindowSpec) -> _Table:
+def _table(index: ClipIndex, spec: WindowSpec, without: frozenset[int]) -> _Table:
     fits = ((i, fitting_stride(clip.frames, spec.frames, spec.stride)) for i, clip in enumerate(index.clips))
-    strides = {i: stride for i, stride in fits if stride is not None}
+    strides = {i: stride for i, stride in fits if stride is not None and i not in without}
     grouped: dict[int | None, list[int]] = {}
     for i in strides:
         grouped.setdefault(index.clips[i].label if spec.balance_classes else None, []).append(i)
@@ -91,7 +91,7 @@ def _table(index: ClipIndex, spec: WindowSpec) -> _Table:
 
 def eligible(index: ClipIndex, spec: WindowSpec) -> int:
     """Number of clips that are long enough for a window, if need be at a smaller stride."""
-    return len(_table(index, spec).strides)
+    return len(_table(index, spec, frozenset()).strides)
 
 
 def _crop(rng: np.random.Generator, clip: Clip, spec: WindowSpec) -> tuple[int, int, int]:
@@ -101,7 +101,9 @@ def _crop(rng: np.random.Generator, clip: Clip, spec: WindowSpec) -> tuple[int, 
     return int(rng.integers(clip.height - side + 1)), int(rng.integers(clip.width - side + 1)), side
 
 
-def choose(index: ClipIndex, spec: WindowSpec, seed: int, step: int, sample: int, attempt: int = 0) -> Choice:
+def choose(
+    index: ClipIndex, spec: WindowSpec, seed: int, step: int, sample: int, without: frozenset[int] = frozenset()
+) -> Choice:
     """Draw one sample: a pure function of its arguments.
 
     The clip is drawn in proportion to its number of start positions, among all clips or, with
@@ -110,16 +112,18 @@ def choose(index: ClipIndex, spec: WindowSpec, seed: int, step: int, sample: int
 
     Args:
         seed, step, sample: not negative; `sample` counts over the whole batch, all processes together.
-        attempt: 0, then 1, 2, ... for another draw in place of a clip that failed.
+        without: numbers of clips that failed for this sample; another one is drawn in their place.
 
     Raises:
         DataError: no clip is long enough.
     """
-    table = _table(index, spec)
+    table = _table(index, spec, without)
     if not table.groups:
+        if without:
+            raise DataError(f"all {len(without)} clips that are long enough for a training window failed to decode")
         longest = max((clip.frames for clip in index.clips), default=0)
         raise DataError(f"no clip has the {spec.frames} frames of a training window: the longest has {longest}")
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, step, sample, attempt))))
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, step, sample, len(without)))))
     members, cumulative = table.groups[int(rng.integers(len(table.groups)))]
     number = int(members[np.searchsorted(cumulative, rng.integers(cumulative[-1]), side="right")])
     clip, stride = index.clips[number], table.strides[number]
@@ -210,14 +214,16 @@ def _draw_into(
     on_bad: Callable[[Clip, str], None] | None,
 ) -> Clip:
     """Fill `out` with sample (seed, step, sample) = `key`, drawing again where a clip is bad; return its clip."""
-    for attempt in range(MAX_ATTEMPTS):
-        choice = choose(index, spec, *key, attempt=attempt)
+    failed: frozenset[int] = frozenset()
+    while len(failed) < MAX_FAILURES:
+        choice = choose(index, spec, *key, without=failed)
         clip = index.clips[choice.clip_index]
         try:
             _sample_into(out, cache, index, choice, spec)
         except MediaError as error:
+            failed |= {choice.clip_index}
             if on_bad is not None:
                 on_bad(clip, str(error))
         else:
             return clip
-    raise DataError(f"{MAX_ATTEMPTS} clips drawn in a row failed to decode, the last one {clip.path}")
+    raise DataError(f"{MAX_FAILURES} clips drawn one after another failed to decode, the last one {clip.path}")
