@@ -16,6 +16,7 @@ from hvgcli.checkpoints import model_sha
 from hvgcli.cli import doctor
 from hvgcli.cli.info import safe_command, sha_differs
 from hvgcli.cli.main import run
+from hvgcli.video import VideoWriter
 
 
 @pytest.fixture
@@ -59,6 +60,25 @@ def test_info_for_people(capsys, clip):
     assert "not made by hvg" in err
     assert run(["info", str(clip), "-q"]) == 0
     assert capsys.readouterr().out == f"{clip}\n"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif", "webm"])
+def test_info_of_a_clip_of_ours(capsys, tmp_path, tiny_model, suffix):
+    sha = model_sha(hub.pull(str(tiny_model)))
+    command = "hvg generate --model tiny --class 'hula hoop' --seed 7"
+    made = {"model": "tiny", "sha": sha, "class": "hula hoop", "seed": 7, "sigma": 0.5, "command": command}
+    path = tmp_path / f"x.{suffix}"
+    with VideoWriter(path, size=(32, 48), rate=Fraction(25, 4), metadata=made) as writer:
+        writer.write(np.zeros((6, 32, 48, 3), np.uint8))
+    data = info(capsys, path)
+    assert data["provenance"] == made
+    assert data["command"] == command
+    assert (data["size"], data["frames"], data["rate"]) == ("48x32", 6, "25/4")
+    assert run(["info", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert f"again: {command}" in out
+    assert sha in out
+    assert err == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", None])
