@@ -69,7 +69,7 @@ class GeneratorBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, cond_dim: int, *, double: bool, spectral: bool) -> None:
         super().__init__()
-        self.double = double
+        self.doubles = double
         self.norm1 = TimestepNorm(in_channels, cond_dim, spectral=spectral)
         self.conv1 = conv2d(in_channels, out_channels, spectral=spectral)
         self.norm2 = TimestepNorm(out_channels, cond_dim, spectral=spectral)
@@ -78,7 +78,7 @@ class GeneratorBlock(nn.Module):
         self.skip = conv2d(in_channels, out_channels, 1, spectral=spectral) if learned else nn.Identity()
 
     def _enlarge(self, frames: Tensor) -> Tensor:
-        return F.interpolate(frames, scale_factor=2.0, mode="nearest") if self.double else frames
+        return F.interpolate(frames, scale_factor=2.0, mode="nearest") if self.doubles else frames
 
     def forward(self, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
         """`(B, T, C, H, W) -> (B, T, C', H', W')`, H' = 2H when doubling."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hvgcli.errors import WeightsError
 from hvgcli.layers.layout import as_video_order
-from hvgcli.layers.weights import linear
+from hvgcli.layers.weights import full_precision, linear
 
 EPS = 1e-5
 
@@ -104,7 +104,7 @@ class TimestepNorm(nn.Module):
         """Gain and bias `(B, C)` for the condition `(B, cond_dim)`, in the parameters' precision."""
         if self.cond_dim is None:
             return self.weight.expand(len(cond), -1), self.bias.expand(len(cond), -1)
-        with torch.autocast(cond.device.type, enabled=False):
+        with full_precision(cond):
             return 1 + self.to_gain(cond), self.to_bias(cond)
 
     def forward(self, video: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -9,6 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 LayerT = TypeVar("LayerT", nn.Linear, nn.Conv2d, nn.Conv3d, nn.Embedding)
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """No autocast on the tensor's device, for what is too small to gain by it and would lose digits."""
+    if tensor.is_meta:  # has no autocast to switch off
+        return nullcontext()
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 class SpectralNorm(nn.Module):
@@ -24,15 +32,15 @@ class SpectralNorm(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         rows, columns = weight.flatten(1).shape
-        self.register_buffer("u", torch.full((rows,), rows**-0.5, device=weight.device))
-        self.register_buffer("v", torch.full((columns,), columns**-0.5, device=weight.device))
+        self.register_buffer("u", torch.full((rows,), rows**-0.5, device=weight.device, dtype=weight.dtype))
+        self.register_buffer("v", torch.full((columns,), columns**-0.5, device=weight.device, dtype=weight.dtype))
         if weight.device.type != "meta":
             generator = torch.Generator().manual_seed(rows * 1_000_003 + columns)
             self.u.copy_(nn.functional.normalize(torch.randn(rows, generator=generator), dim=0))
             self.update(weight, iterations=5)
 
     def forward(self, weight: Tensor) -> Tensor:
-        with torch.autocast(weight.device.type, enabled=False):
+        with full_precision(weight):
             sigma = torch.dot(self.u, torch.mv(weight.flatten(1), self.v))
             return weight / sigma
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hvgcli.config import BASE_RESOLUTION, DiscriminatorConfig, LevelConfig
 from hvgcli.layers.blocks import DiscriminatorBlock
 from hvgcli.layers.layout import to_frames, to_video, to_volume
-from hvgcli.layers.weights import conv2d, conv3d, embedding, linear
+from hvgcli.layers.weights import conv2d, conv3d, embedding, full_precision, linear
 
 
 class ResidualDiscriminator(nn.Module):
@@ -55,7 +55,7 @@ class ResidualDiscriminator(nn.Module):
         for block in self.frames:
             x = block(x)
         features = F.relu(x).float().sum((2, 3)) if x.dtype != torch.float64 else F.relu(x).sum((2, 3))
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             scores = self.score(features).unflatten(0, (batch, count)).squeeze(2)  # (B, T)
             if self.embed is None:
                 return scores

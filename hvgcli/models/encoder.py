@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hvgcli.config import BASE_RESOLUTION, LevelConfig
 from hvgcli.layers.blocks import DiscriminatorBlock
 from hvgcli.layers.layout import to_frames, to_volume
-from hvgcli.layers.weights import conv2d, conv3d, embedding, linear
+from hvgcli.layers.weights import conv2d, conv3d, embedding, full_precision, linear
 
 SEGMENTS = 4  # the code sees the clip's time in this many averaged stretches
 HIDDEN = 256
@@ -46,7 +46,7 @@ class ClipEncoder(nn.Module):
         x = to_frames(volume.transpose(1, 2))
         for block in self.frames:
             x = block(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             features = F.relu(x).to(self.code.weight.dtype).flatten(1).unflatten(0, (len(video), -1))  # (B, T, F)
             stretches = [part.mean(1) for part in features.tensor_split(SEGMENTS, dim=1) if part.shape[1]]
             stretches += stretches[-1:] * (SEGMENTS - len(stretches))
