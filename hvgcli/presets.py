@@ -38,14 +38,19 @@ _BDD_LEVELS = (
 _D = DiscriminatorConfig
 _MINI_LEVELS = (
     #     frames  D  stride ch  multipliers      z   spatial               temporal              matching
-    _mini(24, 16, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
+    _mini(24, 16, 4, 16, (8, 4, 4), 16, _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
     _mini(24, 32, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4, 4)), _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
     _mini(12, 128, 2, 16, (8, 8, 4, 2, 1), 16, _D(16, (1, 2, 4, 8, 8)), _D(16, (1, 2, 4, 8, 8)), _D(16, (2, 4, 8))),
 )
 
 
 def _mini_training(
-    steps: int, batch: int, aid: ReconstructionConfig, condition_reuse: int = 1, noise: float = 0.0
+    steps: int,
+    batch: int,
+    aid: ReconstructionConfig,
+    condition_reuse: int = 1,
+    noise: float = 0.0,
+    smallest_crop: float = 0.75,
 ) -> TrainingConfig:
     return TrainingConfig(
         steps=steps,
@@ -54,8 +59,8 @@ def _mini_training(
         lr_discriminator=4e-4,
         beta1=0.5,
         discriminator_updates=1,
-        ema=0.99,
-        random_scale=(0.75, 1.0),
+        ema=0.995,
+        random_scale=(smallest_crop, 1.0),
         balance_classes=True,
         condition_reuse=condition_reuse,
         condition_noise=noise,
@@ -66,9 +71,10 @@ def _mini_training(
 
 
 _MINI_TRAINING = (
-    _mini_training(2400, 16, ReconstructionConfig(steps=1600, weight=1.0, nats=10.0, capacity_weight=0.01)),
-    _mini_training(900, 12, ReconstructionConfig(steps=400, weight=1.0), 4, 0.1),
-    _mini_training(1500, 6, ReconstructionConfig(steps=700, weight=1.0), 8, 0.1),
+    # The outline sees whole-height crops only: its code has a clip's take, time and place to tell, no zoom.
+    _mini_training(2100, 16, ReconstructionConfig(1800, 1.0, nats=12.0), smallest_crop=1.0),
+    _mini_training(450, 12, ReconstructionConfig(300, 1.0), 4, 0.1),
+    _mini_training(1400, 6, ReconstructionConfig(500, 1.0), 8, 0.1),
 )
 
 PRESETS: dict[str, Preset] = {

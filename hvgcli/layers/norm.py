@@ -40,6 +40,20 @@ def moments(video: Tensor) -> tuple[Tensor, Tensor]:
     return mean, centred.square_().sum(2).sum(0) / count
 
 
+def _affine(x: Tensor, scale: Tensor, shift: Tensor, width: int) -> Tensor:
+    """x * scale + shift for memory `(B, T, P, C)`, with `scale` and `shift` `(b, T, C)`, b = B or 1.
+
+    The parameters are repeated over a row of `width` pixels first: with a few channels alone, the inner
+    loops are too short to be fast (measured for 16 channels: 11.6 ms, and 1.1 ms so).
+    """
+
+    def row(parameter: Tensor) -> Tensor:
+        return parameter.to(x.dtype).repeat(1, 1, width)[:, :, None]  # (b, T, 1, W*C)
+
+    lines = x.reshape(*x.shape[:2], -1, width * x.shape[-1])  # (B, T, H, W*C)
+    return torch.addcmul(row(shift), lines, row(scale)).reshape(x.shape)
+
+
 class _TimestepNorm(torch.autograd.Function):
     """max(0, gain * (x - mean_t) / std_t + bias) in one piece, with its closed-form gradient.
 
@@ -53,8 +67,7 @@ class _TimestepNorm(torch.autograd.Function):
         mean, var = moments(video)
         inverse = torch.rsqrt(var + EPS)  # (T, C)
         scale = gain[:, None] * inverse  # (B, T, C)
-        shift = bias[:, None] - mean * scale
-        y = torch.addcmul(shift.to(x.dtype)[:, :, None], x, scale.to(x.dtype)[:, :, None]).relu_()
+        y = _affine(x, scale, bias[:, None] - mean * scale, video.shape[-1]).relu_()
         ctx.save_for_backward(x, y, gain, mean, inverse)
         ctx.size = video.shape[-2:]
         ctx.mark_non_differentiable(mean, var)
@@ -70,10 +83,11 @@ class _TimestepNorm(torch.autograd.Function):
         mean_g = (gain[:, None] * sum_g).sum(0) / count  # (T, C)
         mean_gn = (gain[:, None] * sum_gn).sum(0) / count
         # d/dx of the normalised value: inverse * (gain*g - mean_g - normalised * mean_gn)
-        on_g = (gain[:, None] * inverse)[:, :, None].to(x.dtype)
-        on_x = (-inverse.square() * mean_gn)[None, :, None].to(x.dtype)
-        rest = (inverse * (mean * inverse * mean_gn - mean_g))[None, :, None].to(x.dtype)
-        grad = torch.addcmul(rest, x, on_x).addcmul_(g, on_g)
+        on_x = -inverse.square() * mean_gn
+        rest = inverse * (mean * inverse * mean_gn - mean_g)
+        width = ctx.size[1]
+        on_g = _affine(g, gain[:, None] * inverse, torch.zeros_like(rest)[None], width)
+        grad = _affine(x, on_x[None], rest[None], width).add_(on_g)
         grad = grad.unflatten(2, ctx.size).permute(0, 1, 4, 2, 3)
         return grad, sum_gn.sum(1).to(gain.dtype), sum_g.sum(1).to(gain.dtype)
 
@@ -123,6 +137,5 @@ class TimestepNorm(nn.Module):
             raise WeightsError("these weights have no standing statistics: run `hvg stats MODEL` first")
         mean, var = (part.index_select(0, rows) for part in self.table)  # (T, C)
         scale = gain[:, None] * torch.rsqrt(var + EPS)  # (B, T, C)
-        shift = (bias[:, None] - mean * scale).to(video.dtype)
-        y = torch.addcmul(shift[:, :, None], _rows(video), scale.to(video.dtype)[:, :, None]).relu_()
+        y = _affine(_rows(video), scale, bias[:, None] - mean * scale, video.shape[-1]).relu_()
         return y.unflatten(2, video.shape[-2:]).permute(0, 1, 4, 2, 3)
