@@ -54,3 +54,30 @@ def choose_device(name: str) -> torch.device:
     if not available.get(device.type, False):
         raise ResourceError(f"device {name} is not available here: use --device auto or cpu")
     return device
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions in bfloat16 are faster than in float32 there: AVX-512 BF16, AMX, or a CUDA device with it.
+
+    Elsewhere bfloat16 works too, but is emulated.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # no public names up to torch 2.13
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+
+
+def choose_half(dtype: str, device: torch.device, levels: int) -> tuple[bool, ...]:
+    """Which of levels 1..`levels` compute their convolutions in bfloat16, for "auto", "fp32" or "bf16".
+
+    auto keeps the outline in float32, because a recurrence adds up rounding, and takes bfloat16 above
+    it where that is faster.
+    """
+    if dtype == "auto":
+        fast = has_fast_bfloat16(device)
+        return tuple(fast and number > 1 for number in range(1, levels + 1))
+    return (dtype == "bf16",) * levels

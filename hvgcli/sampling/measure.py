@@ -74,13 +74,21 @@ def measure_exact(
 
 
 def measure_any_length(
-    hierarchy: Hierarchy, level: int, sigma: float, *, passes: int = PASSES, progress: Progress | None = None
+    hierarchy: Hierarchy,
+    level: int,
+    sigma: float,
+    *,
+    passes: int = PASSES,
+    batch: int = PASS_BATCH,
+    progress: Progress | None = None,
 ) -> StandingTable:
     """A table of level `level` for any length, measured over `HORIZON` times the training length of the outline."""
     generator, config = hierarchy.generators[level - 1], hierarchy.config
     outline = config.levels[0].frames
     factor = config.frame_factor(level)
-    moments = record(hierarchy, level, HORIZON * outline * factor, sigma, passes=passes, progress=progress)
+    moments = record(
+        hierarchy, level, HORIZON * outline * factor, sigma, passes=passes, batch=batch, progress=progress
+    )
     if isinstance(generator, Outline):
         return statistics.any_length_table(sigma, moments, period=1, tail=0, stretch=outline)
     assert isinstance(generator, Upsampler)

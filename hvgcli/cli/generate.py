@@ -1,0 +1,171 @@
+"""`hvg generate`: videos from classes and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_class, complete_model, examples
+from hvgcli.cli.output import make_output
+from hvgcli.hub import DEFAULT_MODEL
+
+SAMPLING, FILES, HARDWARE = "Sampling", "Files", "Hardware"
+SHEET_FRAMES = "8"  # of --sheet without a number
+BATCH = 4  # videos computed at a time by default
+
+EXAMPLES = examples(
+    "hvg generate --class skydiving --frames 48",
+    "hvg generate --class all --num 4 --seed 1 --grid -o all.mp4",
+    "hvg generate --class skydiving --num 8 -o 'clips/{class}_{seed}.webm' --sheet",
+    "hvg generate --class skydiving --seed 1,2 --interpolate z --num 16 -o walk/",
+)
+
+
+class GenerateCommand(TyperCommand):
+    """Lets --sheet stand without its number."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_sheet_number(args))
+
+
+def with_sheet_number(args: Sequence[str]) -> list[str]:
+    result = []
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        result.append(arg)
+        if arg == "--sheet" and not following.isdecimal():
+            result.append(SHEET_FRAMES)
+    return result
+
+
+def _option(text: str, *names: str, panel: str = SAMPLING, **more: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
+
+
+def generate(
+    model: Annotated[str, _option("Name or folder of a model.", autocompletion=complete_model)] = DEFAULT_MODEL,
+    class_: Annotated[
+        str | None,
+        _option(
+            "NAME, INDEX, random or all; several as a,b. Default: random.",
+            "--class",
+            autocompletion=complete_class,
+            metavar="CLASS",
+        ),
+    ] = None,
+    frames: Annotated[int | None, _option("Frames of a video. Default: the model's own length.")] = None,
+    num: Annotated[int | None, _option("Videos: seeds s, s+1, ... (or steps of a walk).")] = None,
+    seed: Annotated[
+        str | None, _option("Seeds, like 7 or 1,2,5-10. Default: one at random, printed.", metavar="SEEDS")
+    ] = None,
+    sigma: Annotated[float | None, _option("Standard deviation of z: less is safer, more is more varied.")] = None,
+    interpolate: Annotated[
+        Literal["z", "class"] | None, _option("Walk between the seeds of --seed, or the classes of --class.")
+    ] = None,
+    levels: Annotated[int | None, _option("Stop at this level: 1 is the outline. Default: all.")] = None,
+    passes: Annotated[int, _option("Passes for standing statistics, should some be missing. Default: 200.")] = 200,
+    output_path: Annotated[
+        str | None,
+        _option(
+            "FILE, DIR/ or TEMPLATE with {model} {class} {seed} {frames} {sigma} {index}.",
+            "-o",
+            "--output",
+            panel=FILES,
+            metavar="PATH",
+        ),
+    ] = None,
+    format_: Annotated[
+        Literal["mp4", "gif", "webm", "png"] | None,
+        _option("Default: by the suffix of -o, or mp4. png: a folder of frames.", "--format", panel=FILES),
+    ] = None,
+    fps: Annotated[
+        str | None, _option("Frames per second, like 25 or 24000/1001. Default: the model's.", panel=FILES)
+    ] = None,
+    crf: Annotated[int | None, _option("Quality of mp4 (18) and webm (20): lower is better.", panel=FILES)] = None,
+    grid: Annotated[bool, _option("All videos of the call side by side in one.", "--grid", panel=FILES)] = False,
+    sheet: Annotated[
+        int | None, _option("Also a picture with N (8) frames of each video, one row a video.", panel=FILES, metavar="[N]")
+    ] = None,
+    overwrite: Annotated[bool, _option("Replace files that are there.", "--overwrite", panel=FILES)] = False,
+    skip_existing: Annotated[bool, _option("Keep files that are there.", "--skip-existing", panel=FILES)] = False,
+    no_metadata: Annotated[
+        bool, _option("Do not write into the file how it was made.", "--no-metadata", panel=FILES)
+    ] = False,
+    batch_size: Annotated[int, _option("Videos computed at a time. Default: 4.", panel=HARDWARE)] = BATCH,
+    device: Annotated[str, _option("auto, cpu, cuda, cuda:INDEX or mps.", panel=HARDWARE)] = "auto",
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16"], _option("auto: bfloat16 where it is faster and not seen.", panel=HARDWARE)
+    ] = "auto",
+    piece: Annotated[int, _option("Outline frames computed at a time.", panel=HARDWARE, hidden=True)] = 12,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    no_progress: NoProgress = False,
+    debug: Debug = False,
+) -> None:
+    """Generate videos of a class, the same ones for the same seeds."""
+    from hvgcli.checkpoints import read_model_config
+    from hvgcli.cli import values
+    from hvgcli.hub import resolve
+    from hvgcli.runtime import tune_allocator
+
+    tune_allocator()
+    output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
+    folder = resolve(model)
+    config = read_model_config(folder)
+    level = values.parse_levels(levels, config)
+    labels = values.parse_classes(class_, config)
+    seeds = None if seed is None else values.parse_seeds(seed)
+    own_length = config.levels[0].frames * config.frame_factor(level)
+    numbers = {
+        "frames": values.check_frames(own_length if frames is None else frames),
+        "sigma": values.check_sigma(config.sigma if sigma is None else sigma),
+        "levels": level,
+        "batch": values.check_count("--batch-size", batch_size),
+        "piece": values.check_count("--piece", piece),
+    }
+    rate = config.rate(level) if fps is None else values.parse_rate(fps)
+    values.check_count("--passes", passes)
+    for name, value in (("--num", num), ("--sheet", sheet)):
+        if value is not None:
+            values.check_count(name, value)
+
+    from hvgcli.checkpoints import model_sha  # from here on torch is needed
+    from hvgcli.cli import making, production, targets
+    from hvgcli.hub import available
+    from hvgcli.sampling.render import Request
+
+    job = making.Job(
+        model=model,
+        name=model if model in available() else config.name,
+        config=config,
+        sha=model_sha(folder),
+        choice=making.choose(config, seeds, labels, interpolate, num),
+        request=Request(**numbers),
+        rate=rate,
+        kind=targets.choose_format(output_path, format_),
+        crf=crf,
+        grid=grid,
+        passes=passes,
+    )
+    files = targets.choose_files(
+        job.names(),
+        output_path,
+        job.kind,
+        job.default_name(),
+        job.request.frames,
+        sheet=sheet is not None,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+    )
+    if seed is None:
+        output.note(f"seed {making.seeds_text(job.choice.seeds)}")
+    work = production.Production(job, files, output, sheet, metadata=not no_metadata)
+    if dry_run:
+        work.show_plan(folder)
+    elif not files.wanted:
+        output.note("nothing to do: all files are there")
+    else:
+        work.run(folder, device, dtype)
