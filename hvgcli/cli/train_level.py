@@ -54,6 +54,9 @@ def train_level(
     passes: Annotated[
         int, typer.Option(help="Passes for the standing statistics.", min=1, rich_help_panel=_KEEPING)
     ] = 200,
+    notes: Annotated[
+        Path | None, typer.Option(help="Text for the model card: data, licences, limits.", rich_help_panel=_KEEPING)
+    ] = None,
     samples_every: Annotated[int, typer.Option(help="Steps between sheets.", min=1, rich_help_panel=_KEEPING)] = 200,
     save_every: Annotated[int, typer.Option(help="Steps between states.", min=1, rich_help_panel=_KEEPING)] = 100,
     keep: Annotated[int, typer.Option(help="States that are kept.", min=1, rich_help_panel=_KEEPING)] = 2,
@@ -76,6 +79,7 @@ def train_level(
     for path, reason in index.skipped:
         output.warn(f"skipped {path}: {reason}")
     chosen = choose_device(device)
+    text = _read_notes(notes)
     if dry_run:
         output.emit(_plan_record(run, index), ident=out)
         return
@@ -88,7 +92,7 @@ def train_level(
             ident=out,
         )
         return
-    folder = _finish(run, index, passes, chosen, output)
+    folder = _finish(run, index, passes, text, chosen, output)
     output.emit({"run": str(out), "steps": done, "of": done, "model": str(folder)}, line=str(folder), ident=folder)
 
 
@@ -116,6 +120,15 @@ def _model_folder(path: Path | None) -> Path | None:
     if (path / "run.json").is_file():
         raise WeightsError(f"{path} is a run that is not finished: run its command again until it prints its model")
     raise WeightsError(f"{path} is neither a run nor a model folder: --model takes the --out of the level below")
+
+
+def _read_notes(path: Path | None) -> str:
+    from hvgcli.errors import MediaError
+
+    try:
+        return "" if path is None else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"cannot read the notes {path}: {error}") from error
 
 
 def _has_tensorboard(output: Output) -> bool:
@@ -181,8 +194,8 @@ class _StopRequest:
         return self._asked or (self._deadline is not None and time.monotonic() >= self._deadline)
 
 
-def _finish(run: Run, index: ClipIndex, passes: int, device: Any, output: Output) -> Path:
+def _finish(run: Run, index: ClipIndex, passes: int, notes: str, device: Any, output: Output) -> Path:
     from hvgcli.training.finish import finish, total_passes
 
     with output.progress(f"standing statistics of level {run.level}", total_passes(passes)) as advance:
-        return finish(run, index, device=device, passes=passes, progress=advance)
+        return finish(run, index, device=device, passes=passes, notes=notes, progress=advance)

@@ -6,11 +6,10 @@ import torch
 
 from hvgcli.models import Generator
 from hvgcli.models.level1 import Outline
-from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, prepare
 from hvgcli.sampling.noise import latents, random_labels
-from hvgcli.sampling.statistics import HORIZON, PASS_BATCH, PASSES, Recorder, StandingTable
+from hvgcli.sampling.statistics import HORIZON, PASS_BATCH, PASSES, WINDOW, Recorder, StandingTable
 from hvgcli.sampling.unroll import unroll
 
 
@@ -82,16 +81,16 @@ def measure_any_length(
     batch: int = PASS_BATCH,
     progress: Progress | None = None,
 ) -> StandingTable:
-    """A table of level `level` for any length, measured over `HORIZON` times the training length of the outline."""
+    """A table of level `level` for any length.
+
+    A recurrent level is measured over `HORIZON` times the training length of the outline, a convolutional
+    one over `WINDOW` times: beyond that it only repeats itself.
+    """
     generator, config = hierarchy.generators[level - 1], hierarchy.config
     outline = config.levels[0].frames
     factor = config.frame_factor(level)
-    moments = record(
-        hierarchy, level, HORIZON * outline * factor, sigma, passes=passes, batch=batch, progress=progress
-    )
+    frames = (HORIZON if isinstance(generator, Outline) else WINDOW) * outline * factor
+    moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
     if isinstance(generator, Outline):
         return statistics.any_length_table(sigma, moments, period=1, tail=0, stretch=outline)
-    assert isinstance(generator, Upsampler)
-    return statistics.any_length_table(
-        sigma, moments, period=factor, tail=generator.reach, stretch=outline * factor
-    )
+    return statistics.any_length_table(sigma, moments, period=factor, tail=generator.reach, stretch=outline * factor)

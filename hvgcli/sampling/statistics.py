@@ -20,6 +20,7 @@ from hvgcli.layers.table import RowLayout
 PASSES = 200
 PASS_BATCH = 8
 HORIZON = 4  # a recurrent level is measured to this many times its training length
+WINDOW = 2  # a convolutional level over an outline this many times as long
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 """Name of a norm -> mean and variance, `(rows, C)` each."""

@@ -57,10 +57,18 @@ def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
     ), step
 
 
-def finish(run: Run, index: ClipIndex, *, device: torch.device, passes: int, progress: Progress | None = None) -> Path:
+def finish(
+    run: Run,
+    index: ClipIndex,
+    *,
+    device: torch.device,
+    passes: int,
+    notes: str = "",
+    progress: Progress | None = None,
+) -> Path:
     """Measure standing statistics and write `out/model`; returns the folder.
 
-    progress is called with 1 after each of `total_passes(passes)` passes.
+    notes is text for the model card. progress is called with 1 after each of `total_passes(passes)` passes.
     """
     hierarchy, step = trained_hierarchy(run, device)
     frames = run.config.levels[0].frames * run.config.frame_factor(run.level)
@@ -82,7 +90,7 @@ def finish(run: Run, index: ClipIndex, *, device: torch.device, passes: int, pro
         write_level(folder, number, read_level(run.below, number, config=run.config), histories[number])
     histories[run.level] = {"statistics": described, **history(run, index, step)}
     write_level(folder, run.level, weights | tensors, histories[run.level])
-    finish_model(folder, card(run, histories))
+    finish_model(folder, card(run, histories, notes))
     return folder
 
 
@@ -105,8 +113,8 @@ def history(run: Run, index: ClipIndex, step: int) -> dict[str, object]:
     }
 
 
-def card(run: Run, histories: dict[int, dict[str, object]]) -> str:
-    """A model card with what is known of every level."""
+def card(run: Run, histories: dict[int, dict[str, object]], notes: str) -> str:
+    """A model card with what is known of every level, and the trainer's own notes."""
     config = run.config
     lines = [
         f"# {config.name}",
@@ -123,5 +131,5 @@ def card(run: Run, histories: dict[int, dict[str, object]]) -> str:
         size = f"{level.frames}/{level.resolution}x{level.resolution}"
         values = (known.get(key, "") for key in ("steps", "batch_size", "seconds", "clips", "clip_seconds"))
         lines.append("| " + " | ".join(str(value) for value in (number, size, *values)) + " |")
-    lines += ["", f"Classes: {', '.join(config.class_names()) or 'none'}.", "", f"Made with hvg {__version__}.", ""]
-    return "\n".join(lines)
+    lines += ["", f"Classes: {', '.join(config.class_names()) or 'none'}.", "", f"Made with hvg {__version__}."]
+    return "\n".join(lines) + "\n" + (f"\n{notes.strip()}\n" if notes.strip() else "")
