@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvgcli.layers.layout import from_timeline, to_frames, to_timeline, to_video
+from hvgcli.layers.layout import from_timeline, join_time, own_frames, to_frames, to_timeline, to_video
 from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.weights import conv2d
 
@@ -29,17 +29,18 @@ class TemporalConv(nn.Module):
     def forward(self, video: Tensor, tail: Tensor | None, last: bool) -> tuple[Tensor, Tensor]:
         """New frames `(B, n, C, H, W)` and the kept ones -> finished frames, frames to keep.
 
-        `tail` is what the call before returned, None at the start of a video.
+        `tail` is what the call before returned, None at the start of a video; it is small and holds
+        on to no larger memory.
         """
         if tail is None and last:
             y = F.conv2d(to_timeline(video), self.conv.weight, self.conv.bias, padding=(1, 0))
-            return from_timeline(y, (video.shape[-2], video.shape[-1])), video[:, -2:]
+            return from_timeline(y, (video.shape[-2], video.shape[-1])), own_frames(video[:, :0])
         zero = torch.zeros_like(video[:, :1])
-        known = torch.cat((zero if tail is None else tail, video, *([zero] if last else [])), dim=1)
+        known = join_time(zero if tail is None else tail, video, *([zero] if last else []))
         if known.shape[1] < 3:
-            return video[:, :0], known
+            return video[:, :0], own_frames(known)
         y = F.conv2d(to_timeline(known), self.conv.weight, self.conv.bias)
-        return from_timeline(y, (video.shape[-2], video.shape[-1])), known[:, -2:]
+        return from_timeline(y, (video.shape[-2], video.shape[-1])), own_frames(known[:, -2:])
 
 
 class SeparableBlock3D(nn.Module):
@@ -56,9 +57,9 @@ class SeparableBlock3D(nn.Module):
     ) -> Tensor:
         """New frames `(B, n, C, H, W)` -> the frames now finished; `state` starts empty and is updated."""
         h, state["hidden"] = self.temporal(self.norm(x, cond, rows), state.get("hidden"), last)
-        known = x if "skip" not in state else torch.cat((state["skip"], x), dim=1)
+        known = x if "skip" not in state else join_time(state["skip"], x)
         done = h.shape[1]
-        state["skip"] = known[:, done:]
+        state["skip"] = own_frames(known[:, done:])
         if done == 0:
             return known[:, :0]
         return known[:, :done] + to_video(self.spatial(to_frames(h)), len(x))

@@ -7,6 +7,7 @@ input is in that order (and copy once when it is not).
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -44,3 +45,14 @@ def from_timeline(timeline: Tensor, size: tuple[int, int]) -> Tensor:
     """`(B, C, T, H*W)` -> `(B, T, C, H, W)`; the inverse of `to_timeline`."""
     memory = timeline.permute(0, 2, 3, 1).contiguous()  # (B, T, H*W, C)
     return memory.unflatten(2, size).permute(0, 1, 4, 2, 3)
+
+
+def join_time(*parts: Tensor) -> Tensor:
+    """Videos `(B, n, C, H, W)` one after the other, in B, T, H, W, C memory."""
+    return torch.cat([part.permute(0, 1, 3, 4, 2) for part in parts], dim=1).permute(0, 1, 4, 2, 3)
+
+
+def own_frames(video: Tensor) -> Tensor:
+    """A copy `(B, n, C, H, W)` of a few frames that does not keep the memory of the video they are from."""
+    memory = video.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format)
+    return memory.permute(0, 1, 4, 2, 3)
