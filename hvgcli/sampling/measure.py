@@ -6,6 +6,7 @@ import torch
 
 from hvgcli.models import Generator
 from hvgcli.models.level1 import Outline
+from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, prepare
 from hvgcli.sampling.noise import latents, random_labels
@@ -72,6 +73,19 @@ def measure_exact(
     return made
 
 
+def end_reach(hierarchy: Hierarchy, level: int) -> int:
+    """Frames at the end of level `level` that feel the end of the video, through it and the levels below.
+
+    The frames of the level below join after the first temporal convolution, which so does not pass theirs on.
+    """
+    reach = 0
+    for number in range(2, level + 1):
+        generator = hierarchy.generators[number - 1]
+        assert isinstance(generator, Upsampler)
+        reach = max(generator.reach, reach * generator.times_time + generator.reach - 1)
+    return reach
+
+
 def measure_any_length(
     hierarchy: Hierarchy,
     level: int,
@@ -91,6 +105,5 @@ def measure_any_length(
     factor = config.frame_factor(level)
     frames = (HORIZON if isinstance(generator, Outline) else WINDOW) * outline * factor
     moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
-    if isinstance(generator, Outline):
-        return statistics.any_length_table(sigma, moments, period=1, tail=0, stretch=outline)
-    return statistics.any_length_table(sigma, moments, period=factor, tail=generator.reach, stretch=outline * factor)
+    tail = end_reach(hierarchy, level)  # 0 for a recurrent level
+    return statistics.any_length_table(sigma, moments, period=factor, tail=tail, stretch=outline * factor)
