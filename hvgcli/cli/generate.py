@@ -86,7 +86,8 @@ def generate(
     crf: Annotated[int | None, _option("Quality of mp4 (18) and webm (20): lower is better.", panel=FILES)] = None,
     grid: Annotated[bool, _option("All videos of the call side by side in one.", "--grid", panel=FILES)] = False,
     sheet: Annotated[
-        int | None, _option("Also a picture with N (8) frames of each video, one row a video.", panel=FILES, metavar="[N]")
+        int | None,
+        _option("Also a picture with N (8) frames of each video, one row a video.", panel=FILES, metavar="[N]"),
     ] = None,
     overwrite: Annotated[bool, _option("Replace files that are there.", "--overwrite", panel=FILES)] = False,
     skip_existing: Annotated[bool, _option("Keep files that are there.", "--skip-existing", panel=FILES)] = False,
@@ -119,13 +120,10 @@ def generate(
     labels = values.parse_classes(class_, config)
     seeds = None if seed is None else values.parse_seeds(seed)
     own_length = config.levels[0].frames * config.frame_factor(level)
-    numbers = {
-        "frames": values.check_frames(own_length if frames is None else frames),
-        "sigma": values.check_sigma(config.sigma if sigma is None else sigma),
-        "levels": level,
-        "batch": values.check_count("--batch-size", batch_size),
-        "piece": values.check_count("--piece", piece),
-    }
+    frames = values.check_frames(own_length if frames is None else frames)
+    sigma = values.check_sigma(config.sigma if sigma is None else sigma)
+    values.check_count("--batch-size", batch_size)
+    values.check_count("--piece", piece)
     rate = config.rate(level) if fps is None else values.parse_rate(fps)
     values.check_count("--passes", passes)
     for name, value in (("--num", num), ("--sheet", sheet)):
@@ -143,7 +141,7 @@ def generate(
         config=config,
         sha=model_sha(folder),
         choice=making.choose(config, seeds, labels, interpolate, num),
-        request=Request(**numbers),
+        request=Request(frames, sigma, level, batch_size, piece),
         rate=rate,
         kind=targets.choose_format(output_path, format_),
         crf=crf,

@@ -47,7 +47,8 @@ class Production:
             path = record["path"]
             self.output.emit(record | shared, line=f"would write {path}: {what}{named}", ident=path)
         if self.sheet is not None:
-            self.output.emit({"sheet": str(self.files.sheet), **shared}, line=f"would write {self.files.sheet}", ident=self.files.sheet)
+            sheet = str(self.files.sheet)
+            self.output.emit({"sheet": sheet, **shared}, line=f"would write {sheet}", ident=sheet)
         self.output.note(f"about {memory / 2**20:.0f} MiB of memory")
         if shared["measure_levels"]:
             self.output.note(f"standing statistics would be measured for levels {shared['measure_levels']} first")
@@ -161,7 +162,8 @@ class Production:
         made = job.provenance((), None if job.grid else number)
         keys = [key for key in made if key not in ("command", "dtype", "version", "fps")]
         path = place(self.files.videos[number], job.kind, job.request.frames)
-        return {"path": str(path), **{key: made[key] for key in keys}, "size": f"{width}x{height}", "rate": str(job.rate)}
+        known = {"path": str(path), **{key: made[key] for key in keys}}
+        return known | {"size": f"{width}x{height}", "rate": str(job.rate)}
 
     # ---- after -----------------------------------------------------------------------------------
 

@@ -75,7 +75,8 @@ def fill(template: str, values: Sequence[Mapping[str, Any]]) -> list[Path]:
         raise UsageError(f"-o {template}: {error}") from None
     if len({os.path.abspath(path) for path in paths}) < len(paths):
         raise UsageError(
-            f"{len(paths)} videos cannot all be {paths[0]}: name a folder, a template with {{seed}} or {{index}}, or --grid"
+            f"{len(paths)} videos cannot all be {paths[0]}: "
+            "name a folder, or a template with {seed}, {class} or {index}, or ask for one --grid"
         )
     return paths
 

@@ -17,7 +17,7 @@ LISTED = 12  # names that an error lists
 
 
 def parse_seeds(text: str) -> list[int]:
-    """"1,2,5-10" -> the seeds, in that order; each 0..2^63-1."""
+    """ "1,2,5-10" -> the seeds, in that order; each 0..2^63-1."""
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,19})(?:-([0-9]{1,19}))?\s*", part)
@@ -36,7 +36,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_classes(text: str | None, config: ModelConfig) -> list[int] | None:
-    """"NAME", "INDEX", "a,b" or "all" -> class indices; None for "random", and for a model without classes."""
+    """ "NAME", "INDEX", "a,b" or "all" -> class indices; None for "random", and for a model without classes."""
     if not config.conditional:
         if text is not None:
             raise UsageError(f"{config.name} has no classes: leave out --class")
@@ -70,7 +70,7 @@ def _class_index(text: str, config: ModelConfig) -> int:
 
 
 def parse_rate(text: str) -> Fraction:
-    """"25", "23.976" or "24000/1001" -> frames per second, exactly."""
+    """ "25", "23.976" or "24000/1001" -> frames per second, exactly."""
     try:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
@@ -111,7 +111,7 @@ def check_sigma(value: float) -> float:
 
 
 def parse_sigmas(text: str) -> list[float]:
-    """"0.5,1.0" -> the numbers, each once."""
+    """ "0.5,1.0" -> the numbers, each once."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

@@ -81,7 +81,8 @@ def conv3d(in_channels: int, out_channels: int, kernel: int = 3, *, spectral: bo
 
 def embedding(num: int, dim: int, *, spectral: bool) -> nn.Embedding:
     """`(...)` indices below `num` -> `(..., dim)`."""
-    return init_orthogonal(nn.Embedding(num, dim), spectral)
+    # nn.Embedding's own initialisation imports torch._dynamo on the meta device: most of a second at start-up.
+    return init_orthogonal(nn.Embedding.from_pretrained(torch.empty(num, dim), freeze=False), spectral)
 
 
 def _normalised(module: nn.Module) -> list[tuple[Any, Any]]:
@@ -100,5 +101,6 @@ def power_iterate(module: nn.Module) -> None:
 
 def bake_spectral_norm(module: nn.Module) -> None:
     """Replace every W by W / sigma for good, in place: for inference and for released weights."""
-    for layer, _ in _normalised(module):
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    for layer, parametrization in _normalised(module):
+        valued = not parametrization.original.is_meta  # there is nothing to divide on the meta device
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=valued)

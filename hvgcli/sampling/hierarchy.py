@@ -67,7 +67,6 @@ def load(folder: Path, *, levels: int | None = None, device: torch.device | None
         with torch.device("meta"):
             generator = build_generator(config, number)
             bake_spectral_norm(generator)
-        generator.to_empty(device="cpu")
         load_strict(generator, tensors, f"level {number} of {folder}")
         generators.append(generator.to(device).eval().requires_grad_(False))
         tables.append(known)

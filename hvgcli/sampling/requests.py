@@ -20,7 +20,8 @@ def plain_samples(config: ModelConfig, seeds: Sequence[int], labels: Sequence[in
         return [Sample(seed, label) for label in labels for seed in seeds]
     if not config.conditional:
         return [Sample(seed) for seed in seeds]
-    return [Sample(seed, int(label)) for seed, label in zip(seeds, random_labels(seeds, config.num_classes), strict=True)]
+    drawn = random_labels(seeds, config.num_classes).tolist()
+    return [Sample(seed, label) for seed, label in zip(seeds, drawn, strict=True)]
 
 
 def stations(points: int, count: int) -> list[tuple[int, Fraction]]:

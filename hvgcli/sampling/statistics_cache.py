@@ -44,7 +44,9 @@ def save(sha: str, level: int, table: StandingTable, passes: int) -> Path:
     return path
 
 
-def find(hierarchy: Hierarchy, level: int, frames: int, sigma: float, *, passes: int, warn: Warn) -> StandingTable | None:
+def find(
+    hierarchy: Hierarchy, level: int, frames: int, sigma: float, *, passes: int, warn: Warn
+) -> StandingTable | None:
     """The kept table of a level for `frames` frames (0 = any), if it was measured with at least `passes` passes.
 
     A file that is damaged or does not fit counts as not there; `warn` is told.
@@ -81,7 +83,7 @@ def attach(
 ) -> list[int]:
     """Add kept tables for a video of `frames` frames at level `levels`; returns the levels still without any."""
     for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
-        exact = find(hierarchy, number, total, sigma, passes=passes, warn=warn)
+        exact = find(hierarchy, number, total, sigma, passes=1, warn=warn)  # whoever measured it chose the passes
         if exact is not None:
             hierarchy.tables[number - 1].insert(0, exact)
     for number in _need_any_length(hierarchy, frames, sigma, levels):
