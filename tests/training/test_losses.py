@@ -1,0 +1,80 @@
+"""Losses against loops over samples and scores."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hvgcli.sampling.noise import seeded
+from hvgcli.training import losses
+
+B, S, Z = 3, 5, 4
+
+
+def scores(seed: int) -> torch.Tensor:
+    return 2 * torch.randn(B, S, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_hinge_of_the_discriminator_is_averaged_over_samples_and_scores() -> None:
+    real, fake = scores(0), scores(1)
+    expected = 0.0
+    for b in range(B):
+        for s in range(S):
+            expected += max(0.0, 1 - real[b, s].item()) / (B * S)
+            expected += max(0.0, 1 + fake[b, s].item()) / (B * S)
+    assert losses.geometric_hinge_discriminator(real, fake).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_hinge_of_the_generator() -> None:
+    fake = scores(1)
+    expected = -sum(fake[b, s].item() for b in range(B) for s in range(S)) / (B * S)
+    assert losses.geometric_hinge_generator(fake).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_scores_beyond_the_margin_have_no_gradient_in_the_discriminator() -> None:
+    real = torch.tensor([[2.0, 0.5]], requires_grad=True)
+    fake = torch.tensor([[-2.0, -0.5]], requires_grad=True)
+    losses.geometric_hinge_discriminator(real, fake).backward()
+    assert real.grad is not None
+    assert fake.grad is not None
+    assert real.grad.tolist() == [[0.0, -0.5]]
+    assert fake.grad.tolist() == [[0.0, 0.5]]
+
+
+def test_divergence_from_the_prior() -> None:
+    rng = torch.Generator().manual_seed(2)
+    mean = torch.randn(B, Z, generator=rng, dtype=torch.float64)
+    log_var = torch.randn(B, Z, generator=rng, dtype=torch.float64)
+    kl = losses.gaussian_kl(mean, log_var)
+    for b in range(B):
+        expected = 0.0
+        for z in range(Z):
+            m, v = mean[b, z].item(), math.exp(log_var[b, z].item())
+            expected += 0.5 * (v + m * m - 1 - math.log(v))
+        assert kl[b].item() == pytest.approx(expected, rel=1e-12)
+    normal = torch.distributions.Normal
+    reference = torch.distributions.kl_divergence(
+        normal(mean, (log_var / 2).exp()), normal(torch.zeros_like(mean), torch.ones_like(mean))
+    )
+    torch.testing.assert_close(kl, reference.sum(1))
+    assert losses.gaussian_kl(torch.zeros(1, Z), torch.zeros(1, Z)).item() == 0
+
+
+@pytest.mark.parametrize(("nats", "expected"), [(1.0, 1.0), (2.0, 0.0), (5.0, 3.0)])
+def test_capacity_pulls_from_both_sides(nats: float, expected: float) -> None:
+    assert losses.capacity(torch.tensor([1.0, 3.0]), nats).item() == pytest.approx(expected)
+
+
+def test_reconstruction_error_is_the_mean_absolute_difference() -> None:
+    a, b = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, -1.0]])
+    assert losses.reconstruction_error(a, b).item() == pytest.approx(1.25)
+
+
+def test_codes_have_the_mean_and_spread_asked_for() -> None:
+    mean, log_var = torch.full((20_000, 1), 3.0), torch.full((20_000, 1), math.log(4.0))
+    code = losses.sample_code(mean, log_var, seeded("code"))
+    assert code.mean().item() == pytest.approx(3.0, abs=0.08)
+    assert code.std().item() == pytest.approx(2.0, abs=0.06)
+    assert torch.equal(code, losses.sample_code(mean, log_var, seeded("code")))
