@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 import torch
 
@@ -91,67 +91,67 @@ def train_level(
     """
     # -- the run folder: the same command continues, another one is refused
     run.out.mkdir(parents=True, exist_ok=True)
-    lock = _lock(run.out)
-    _claim(run)
+    with _locked(run.out):
+        _claim(run)
 
-    # -- networks, data
-    device = torch.device(options.device)
-    torch.manual_seed(run.seed)
-    level = LevelTraining(run.config, run.level, run.training, device)
-    done = resume(run.out, level, warn)
-    bad: dict[str, str] = {}
+        # -- networks, data
+        device = torch.device(options.device)
+        torch.manual_seed(run.seed)
+        level = LevelTraining(run.config, run.level, run.training, device)
+        done = resume(run.out, level, warn)
+        bad: dict[str, str] = {}
 
-    def on_bad(clip: Clip, reason: str) -> None:
-        if str(clip.path) not in bad:
-            bad[str(clip.path)] = reason
-            warn(f"skipped a clip ({len(bad)} so far): {reason}")
+        def on_bad(clip: Clip, reason: str) -> None:
+            if str(clip.path) not in bad:
+                bad[str(clip.path)] = reason
+                warn(f"skipped a clip ({len(bad)} so far): {reason}")
 
-    conditions = _conditions(run, index, device)
-    cache = FrameCache(CACHE_BYTES)
-    source = BatchSource(run.config, run.level, run.training, index, cache, conditions, run.seed, device, on_bad)
+        conditions = _conditions(run, index, device)
+        cache = FrameCache(CACHE_BYTES)
+        source = BatchSource(run.config, run.level, run.training, index, cache, conditions, run.seed, device, on_bad)
 
-    # -- the loop
-    with Scalars(run.out, done, tensorboard=options.tensorboard) as scalars:
+        # -- the loop
+        with Scalars(run.out, done, tensorboard=options.tensorboard) as scalars:
+            try:
+                while done < run.training.steps and not stop():
+                    started = time.perf_counter()
+                    metrics: Metrics = {}
+                    adversarial = level.adversarial(done)
+                    if adversarial:
+                        for number in range(run.training.discriminator_updates):
+                            metrics |= discriminator_update(level, source.batch(done, number), done, number)
+                    last = source.batch(done, run.training.discriminator_updates, conditions=adversarial)
+                    metrics |= generator_update(level, last, done)
+                    done += 1
+                    metrics["seconds"] = time.perf_counter() - started
+                    scalars.write(done, metrics)
+                    progress(done, metrics)
+                    if done % options.samples_every == 0 or done == run.training.steps:
+                        _write_samples(run, level, source, done, scalars)
+                    if done % options.save_every == 0 or done == run.training.steps:
+                        save_state(run.out, level, done, options.keep)
+            except KeyboardInterrupt:
+                save_state(run.out, level, done, options.keep)
+                raise
+            if done < run.training.steps:
+                save_state(run.out, level, done, options.keep)
+        return done
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep two processes from training in one folder; freed also when the process dies."""
+    with (folder / "run.lock").open("w") as file:
         try:
-            while done < run.training.steps and not stop():
-                started = time.perf_counter()
-                metrics: Metrics = {}
-                adversarial = level.adversarial(done)
-                if adversarial:
-                    for number in range(run.training.discriminator_updates):
-                        metrics |= discriminator_update(level, source.batch(done, number), done, number)
-                last = source.batch(done, run.training.discriminator_updates, conditions=adversarial)
-                metrics |= generator_update(level, last, done)
-                done += 1
-                metrics["seconds"] = time.perf_counter() - started
-                scalars.write(done, metrics)
-                progress(done, metrics)
-                if done % options.samples_every == 0 or done == run.training.steps:
-                    _write_samples(run, level, source, done, scalars)
-                if done % options.save_every == 0 or done == run.training.steps:
-                    save_state(run.out, level, done, options.keep)
-        except KeyboardInterrupt:
-            save_state(run.out, level, done, options.keep)
-            raise
-        if done < run.training.steps:
-            save_state(run.out, level, done, options.keep)
-    lock.close()
-    return done
+            import fcntl  # not on Windows, where the check is left out
 
-
-def _lock(folder: Path) -> IO[str]:
-    """Keep two processes from training in one folder; freed when the file closes or the process ends."""
-    file = (folder / "run.lock").open("w")
-    try:
-        import fcntl  # not on Windows, where the check is left out
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass
-    except OSError as error:
-        file.close()
-        raise UsageError(f"{folder} is being trained by another process: wait for it, or give a new --out") from error
-    return file
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError as error:
+            message = f"{folder} is being trained by another process: wait for it, or give a new --out"
+            raise UsageError(message) from error
+        yield
 
 
 def _claim(run: Run) -> None:
