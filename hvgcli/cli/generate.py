@@ -151,7 +151,7 @@ def generate(
     files = targets.choose_files(
         job.names(),
         output_path,
-        job.kind,
+        format_,
         job.default_name(),
         job.request.frames,
         sheet=sheet is not None,

@@ -36,8 +36,9 @@ def choose_format(output: str | None, asked: Format | None) -> Format:
     return asked or named or "mp4"
 
 
-def template_of(output: str | None, kind: Format, default: str) -> str:
+def template_of(output: str | None, asked: Format | None, default: str) -> str:
     """A template for every form of -o; `default` is the template of the file name, without suffix."""
+    kind = choose_format(output, asked)
     if output is None:
         return f"{default}.{kind}"
     if output.endswith(("/", os.sep)) or Path(output).is_dir():
@@ -45,8 +46,10 @@ def template_of(output: str | None, kind: Format, default: str) -> str:
     if "{" in output:
         _check_template(output)
         return output if suffix_of(output) else f"{output}.{kind}"
+    if suffix_of(output) is None and Path(output).suffix == "" and asked:
+        return _literal(output if asked == "png" else f"{output}.{asked}")  # frames go to a folder of that name
     if suffix_of(output) is None and Path(output).suffix == "":
-        raise UsageError(f"-o {output} is no folder yet and names no format: write {output}/ or {output}.{kind}")
+        raise UsageError(f"-o {output} is no folder yet and names no format: write {output}/ or {output}.mp4")
     if suffix_of(output) is None:
         raise UsageError(f"-o {output} must end in .mp4, .gif, .webm or .png")
     return _literal(output)
@@ -128,7 +131,7 @@ class Files:
 def choose_files(
     names: Sequence[Mapping[str, Any]],
     output: str | None,
-    kind: Format,
+    asked: Format | None,
     default_name: str,
     frames: int,
     *,
@@ -137,7 +140,8 @@ def choose_files(
     skip_existing: bool,
 ) -> Files:
     """Where the videos with these `names` (values of the template's fields) go. Errors as `fill` and `unwanted`."""
-    videos = fill(template_of(output, kind, default_name), names)
+    videos = fill(template_of(output, asked, default_name), names)
+    kind = choose_format(output, asked)
     places = [place(path, kind, frames) for path in videos]
     picture = sheet_path(places[0]) if sheet else None
     if picture in places:

@@ -28,7 +28,8 @@ class Condition(nn.Module):
         if labels is None:
             raise ValueError("a class-conditional model needs labels (B,)")
         if labels.is_floating_point():
-            return torch.cat((z, labels @ self.embed.weight), dim=1)
+            with torch.autocast(z.device.type, enabled=False):  # a mixture of one class is exactly that class
+                return torch.cat((z, labels @ self.embed.weight), dim=1)
         return torch.cat((z, self.embed(labels)), dim=1)
 
 
