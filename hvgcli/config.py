@@ -41,7 +41,9 @@ class DiscriminatorConfig:
     """Width of each residual block, as a multiple of `channels`."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.channels <= MAX_CHANNELS, f"channels {self.channels} must be 1..{MAX_CHANNELS}")
+        _require(
+            1 <= self.channels <= MAX_CHANNELS, f"discriminator channels {self.channels} must be 1..{MAX_CHANNELS}"
+        )
         _require(
             len(self.multipliers) >= 2 and all(1 <= m <= 64 for m in self.multipliers),
             f"discriminator multipliers {self.multipliers} must be at least two numbers in 1..64",
@@ -88,6 +90,7 @@ class LevelConfig:
             self.channels >= 1 and self.channels * max(self.multipliers, default=MAX_CHANNELS + 1) <= MAX_CHANNELS,
             f"channels {self.channels} x multipliers {self.multipliers} must be at most {MAX_CHANNELS}",
         )
+        _require(all(m >= 1 for m in self.multipliers), f"multipliers {self.multipliers} must be at least 1")
         _require(
             len(self.multipliers) >= self.doublings,
             f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give {self.doublings} or more",
@@ -239,6 +242,11 @@ class TrainingConfig:
         _require(
             self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2 for batch norm: change --batch-size"
         )
+        for name in ("lr_generator", "lr_discriminator"):
+            _require(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0")
+        for name in ("discriminator_updates", "spatial_frames", "condition_reuse"):
+            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} must be at least 1")
+        _require(self.condition_noise >= 0, f"condition_noise {self.condition_noise} must not be negative")
         _require(self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16")
         _require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1)")
         low, high = self.random_scale
