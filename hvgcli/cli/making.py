@@ -150,9 +150,13 @@ class Job:
 
     # ---- records ---------------------------------------------------------------------------------
 
-    def provenance(self, half: Sequence[bool], number: int | None) -> dict[str, Any]:
-        """What a file says about how it was made: sample `number`, or None for all of them in one picture."""
+    def provenance(self, half: Sequence[bool], number: int | None, sheet: int | None = None) -> dict[str, Any]:
+        """What a file says about how it was made: sample `number`, or None for all of them in one picture.
+
+        sheet: frames of each video, where the file is the contact sheet.
+        """
         dtype = "bf16" if all(half) else "auto" if any(half) else "fp32"
+        words = self._command(dtype, number) + (["--sheet", str(sheet)] if sheet else [])
         what = self._all() if number is None else self._one(self.choice.samples[number])
         return {
             "model": self.name,
@@ -164,7 +168,7 @@ class Job:
             "fps": str(self.rate),
             "levels": self.request.levels,
             "dtype": dtype,
-            "command": shlex.join(self._command(dtype, number)),
+            "command": shlex.join(words),
         }
 
     def _one(self, sample: Sample) -> dict[str, Any]:

@@ -169,10 +169,11 @@ class Production:
 
     def _write_sheet(self, half: Sequence[bool]) -> None:
         image = self.sheet.image() if self.sheet is not None else None
-        if image is None or self.files.sheet is None:
+        if self.sheet is None or image is None or self.files.sheet is None:
             return
+        made = self.job.provenance(half, None, sheet=len(self.sheet.wanted)) if self.metadata else None
         try:
-            write_image(self.files.sheet, image, self.job.provenance(half, None) if self.metadata else None)
+            write_image(self.files.sheet, image, made)
         except MediaError as error:
             self.failures.append((self.files.sheet, error))
             self.output.warn(error)

@@ -262,7 +262,9 @@ def test_sheet(hvg):
         for column, number in enumerate((0, 4, 7)):  # round(3.5) = 4
             part = sheet[row * 18 : row * 18 + 16, column * 18 : column * 18 + 16]
             assert np.array_equal(part, frames(path)[number])
-    assert video.provenance(Path(paths[-1]))["seed"] == "1-2"
+    told = video.provenance(Path(paths[-1]))
+    assert told["seed"] == "1-2"
+    assert told["command"].endswith("--sheet 3")
 
 
 def test_sheet_without_its_number(hvg):
