@@ -42,8 +42,11 @@ def names(folder: object = ".") -> list[str]:
 
 
 def close(one: np.ndarray, other: np.ndarray) -> bool:
-    """Equal but for rounding: other batch sizes may take other convolution routines."""
+    """Equal but for rounding in float32: other batch sizes may take other convolution routines."""
     return one.shape == other.shape and int(np.abs(one.astype(int) - other.astype(int)).max()) <= 1
+
+
+EXACT = ("--format", "png", "--dtype", "fp32")
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -137,15 +140,20 @@ def test_existing_png_folder(hvg):
 
 
 def test_a_seed_means_one_video(hvg):
-    made(hvg("--class", "dog", "--seed", "1-5", "--format", "png", "-o", "a/"))
-    assert (
-        len(made(hvg("--class", "dog", "--seed", 1, "--num", 5, "--format", "png", "-o", "b/", "--batch-size", 2))) == 5
-    )
-    made(hvg("--class", "dog", "--seed", 3, "--format", "png", "-o", "c/", "--piece", 1, "--batch-size", 1))
+    made(hvg("--class", "dog", "--seed", "1-5", *EXACT, "-o", "a/"))
+    assert len(made(hvg("--class", "dog", "--seed", 1, "--num", 5, *EXACT, "-o", "b/", "--batch-size", 2))) == 5
+    made(hvg("--class", "dog", "--seed", 3, *EXACT, "-o", "c/", "--piece", 1, "--batch-size", 1))
     for seed in range(1, 6):
         assert close(frames(f"a/dog_s{seed:04d}_8f"), frames(f"b/dog_s{seed:04d}_8f"))
     assert close(frames("a/dog_s0003_8f"), frames("c/dog_s0003_8f"))
     assert not close(frames("a/dog_s0003_8f"), frames("a/dog_s0002_8f"))
+
+
+def test_a_seed_means_one_video_in_bfloat16(hvg):
+    made(hvg("--seed", "1-3", "--class", 0, "--dtype", "bf16", "--format", "png", "-o", "a/", "--batch-size", 3))
+    made(hvg("--seed", 3, "--class", 0, "--dtype", "bf16", "--format", "png", "-o", "b/", "--piece", 1))
+    difference = frames("a/cat_s0003_8f").astype(int) - frames("b/cat_s0003_8f")
+    assert np.abs(difference).mean() < 1
 
 
 def test_the_same_command_gives_the_same_frames(hvg):
@@ -201,8 +209,8 @@ def test_rate_and_quality(hvg):
 
 
 def test_sigma_changes_the_video_and_measures_what_is_missing(hvg, own_cache):
-    made(hvg("--seed", 1, "--class", 0, "--format", "png", "-o", "a"))
-    args = ("--seed", 1, "--class", 0, "--sigma", 0.9, "--passes", 4, "--format", "png")
+    made(hvg("--seed", 1, "--class", 0, *EXACT, "-o", "a"))
+    args = ("--seed", 1, "--class", 0, "--sigma", 0.9, "--passes", 4, *EXACT)
     code, _, err = hvg(*args, "-o", "b")
     assert code == 0
     assert "measuring standing statistics for sigma 0.9" in err
@@ -236,8 +244,8 @@ def test_choice_of_precision():
 
 
 def test_grid(hvg):
-    made(hvg("--class", "all", "--seed", "1-3", "--format", "png", "-o", "each/"))
-    path = made(hvg("--class", "all", "--seed", "1-3", "--grid", "-o", "grid.png", "--batch-size", 2))[0]
+    made(hvg("--class", "all", "--seed", "1-3", *EXACT, "-o", "each/"))
+    path = made(hvg("--class", "all", "--seed", "1-3", "--grid", *EXACT, "-o", "grid", "--batch-size", 2))[0]
     grid = frames(path)
     assert grid.shape == (8, 34, 52, 3)  # a row a class, two pixels between
     for row, name in enumerate(("cat", "dog")):
@@ -278,11 +286,9 @@ def test_sheet_without_its_number(hvg):
 
 
 def test_walk_between_seeds(hvg):
-    walk = made(
-        hvg("--class", "dog", "--seed", "1,4,9", "--interpolate", "z", "--num", 5, "--format", "png", "-o", "w/")
-    )
+    walk = made(hvg("--class", "dog", "--seed", "1,4,9", "--interpolate", "z", "--num", 5, *EXACT, "-o", "w/"))
     assert [Path(path).name for path in walk] == [f"dog_s0001_8f_w{index:03d}" for index in range(5)]
-    made(hvg("--class", "dog", "--seed", "1,4,9", "--format", "png", "-o", "p/"))
+    made(hvg("--class", "dog", "--seed", "1,4,9", *EXACT, "-o", "p/"))
     for step, seed in ((0, 1), (2, 4), (4, 9)):
         assert close(frames(walk[step]), frames(f"p/dog_s{seed:04d}_8f"))
     assert not close(frames(walk[1]), frames(walk[0]))
@@ -293,11 +299,9 @@ def test_walk_between_seeds(hvg):
 
 
 def test_walk_between_classes(hvg):
-    walk = made(
-        hvg("--class", "dog,cat", "--seed", 3, "--interpolate", "class", "--num", 3, "--format", "png", "-o", "w/")
-    )
+    walk = made(hvg("--class", "dog,cat", "--seed", 3, "--interpolate", "class", "--num", 3, *EXACT, "-o", "w/"))
     assert [Path(path).name for path in walk] == [f"dog-to-cat_s0003_8f_w{index:03d}" for index in range(3)]
-    made(hvg("--class", "all", "--seed", 3, "--format", "png", "-o", "p/"))
+    made(hvg("--class", "all", "--seed", 3, *EXACT, "-o", "p/"))
     assert close(frames(walk[0]), frames("p/dog_s0003_8f"))
     assert close(frames(walk[2]), frames("p/cat_s0003_8f"))
     assert not close(frames(walk[1]), frames(walk[0]))
