@@ -107,7 +107,6 @@ def worker_paper(name: str) -> dict[str, float]:
     from hvgcli.layers.weights import bake_spectral_norm
     from hvgcli.models import build_generator
     from hvgcli.presets import PRESETS
-    from hvgcli.sampling.hierarchy import level_frames
     from hvgcli.sampling.statistics import norms
     from hvgcli.sampling.unroll import unroll
 

@@ -200,6 +200,8 @@ class ReconstructionConfig:
     """Weight of the reconstruction error beside the adversarial loss afterwards."""
     lr: float = 1e-3
     """Learning rate of the generator during these steps."""
+    motion_weight: float = 0.0
+    """Weight of the error of the differences between successive frames, beside that of the frames."""
     nats: float = 10.0
     """Information that the level-1 code may carry about a clip, in nats."""
     capacity_weight: float = 0.01

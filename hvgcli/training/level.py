@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from hvgcli.config import ModelConfig, TrainingConfig
+from hvgcli.config import ModelConfig, ReconstructionConfig, TrainingConfig
 from hvgcli.layers.weights import power_iterate
 from hvgcli.models import build_discriminator, build_generator
 from hvgcli.models.discriminators import choose_frames
@@ -40,9 +40,12 @@ class LevelBatch:
 class LevelTraining(nn.Module):
     """Generator, discriminators and optimizers of level `level`, with the training aids of its config."""
 
-    def __init__(self, config: ModelConfig, level: int, training: TrainingConfig, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, level: int, training: TrainingConfig, device: torch.device, seed: int = 0
+    ) -> None:
         super().__init__()
         self.config, self.level, self.training_config, self.device = config, level, training, device
+        self.seed = seed
         self.generator = build_generator(config, level).to(device)
         self.discriminator = build_discriminator(config, level).to(device)
         aid = training.reconstruction
@@ -78,9 +81,9 @@ class LevelTraining(nn.Module):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def noise(self, step: int, use: str, batch: int) -> Tensor:
-        """Standard normal z `(batch, z_dim)` that depends on the step and its use only."""
+        """Standard normal z `(batch, z_dim)` that depends on the run's seed, the step and its use only."""
         z_dim = self.config.levels[self.level - 1].z_dim
-        return torch.randn(batch, z_dim, generator=seeded("train-z", self.level, step, use)).to(self.device)
+        return torch.randn(batch, z_dim, generator=seeded("train-z", self.seed, self.level, step, use)).to(self.device)
 
     def generate(self, z: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
         """G_l(z, y, x^{l-1}) with the statistics of this batch."""
@@ -88,7 +91,8 @@ class LevelTraining(nn.Module):
 
     def score(self, video: Tensor, labels: Tensor | None, low: Tensor | None, key: tuple[int | str, ...]) -> Tensor:
         """All discriminator scores `(B, S)`; `key` chooses the frames of the spatial one."""
-        frames = choose_frames(video, self.training_config.spatial_frames, seeded("frames", self.level, *key))
+        chooser = seeded("frames", self.seed, self.level, *key)
+        frames = choose_frames(video, self.training_config.spatial_frames, chooser)
         return self.discriminator(video, frames, labels, low)
 
 
@@ -154,23 +158,26 @@ def _reconstruct(level: LevelTraining, batch: LevelBatch, step: int) -> tuple[Te
     assert aid is not None
     if level.encoder is None:
         assert batch.low is not None
-        low = _disturb(batch.low, level.training_config.condition_noise, step)
+        low = _disturb(batch.low, level.training_config.condition_noise, seeded("disturb", level.seed, step))
         output = level.generate(level.noise(step, "reconstruction", len(low)), batch.labels, low)
-        error = losses.reconstruction_error(output, batch.video)
-        return error, {"reconstruction": error.item()}
+        return _error(output, batch.video, aid)
     mean, log_var = level.encoder(batch.video, batch.labels)
-    z = losses.sample_code(mean, log_var, seeded("code", level.level, step))
-    error = losses.reconstruction_error(level.generate(z, batch.labels, None), batch.video)
+    z = losses.sample_code(mean, log_var, seeded("code", level.seed, step))
+    error, metrics = _error(level.generate(z, batch.labels, None), batch.video, aid)
     kl = losses.gaussian_kl(mean, log_var)
-    metrics = {"reconstruction": error.item(), "kl": kl.mean().item()}
-    return error + aid.capacity_weight * losses.capacity(kl, aid.nats), metrics
+    return error + aid.capacity_weight * losses.capacity(kl, aid.nats), metrics | {"kl": kl.mean().item()}
 
 
-def _disturb(low: Tensor, largest: float, step: int) -> Tensor:
+def _error(output: Tensor, target: Tensor, aid: ReconstructionConfig) -> tuple[Tensor, Metrics]:
+    """Error of the frames and, weighted, of the motion between them."""
+    frames, motion = losses.reconstruction_error(output, target), losses.motion_error(output, target)
+    return frames + aid.motion_weight * motion, {"reconstruction": frames.item(), "motion": motion.item()}
+
+
+def _disturb(low: Tensor, largest: float, generator: torch.Generator) -> Tensor:
     """Add noise of a random strength up to `largest` a clip: generated conditions are not clean either."""
     if largest == 0:
         return low
-    generator = seeded("disturb", step)
     strength = largest * torch.rand(len(low), 1, 1, 1, 1, generator=generator)
     return low + (strength * torch.randn(low.shape, generator=generator)).to(low.device)
 

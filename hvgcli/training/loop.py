@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
 from hvgcli import __version__
 from hvgcli.checkpoints import read_json, read_model_config, write_json
-from hvgcli.config import FORMAT_VERSION, ModelConfig, Preset, TrainingConfig, to_dict
+from hvgcli.config import FORMAT_VERSION, ModelConfig, Preset, TrainingConfig, to_dict, training_from_dict
 from hvgcli.data.cache import FrameCache
 from hvgcli.data.clips import Clip, ClipIndex, scan
 from hvgcli.errors import UsageError
 from hvgcli.sampling import hierarchy as hierarchies
-from hvgcli.training.batches import BatchSource, Conditions, class_weights, window_spec
+from hvgcli.training.batches import BatchSource, Conditions, class_weights
 from hvgcli.training.level import LevelTraining, Metrics, discriminator_update, generator_update
 from hvgcli.training.report import Scalars, sample_sheet
 from hvgcli.training.run_state import resume, save_state
@@ -92,12 +92,12 @@ def train_level(
     # -- the run folder: the same command continues, another one is refused
     run.out.mkdir(parents=True, exist_ok=True)
     with _locked(run.out):
-        _claim(run)
+        _claim(run, warn)
 
         # -- networks, data
         device = torch.device(options.device)
         torch.manual_seed(run.seed)
-        level = LevelTraining(run.config, run.level, run.training, device)
+        level = LevelTraining(run.config, run.level, run.training, device, run.seed)
         done = resume(run.out, level, warn)
         bad: dict[str, str] = {}
 
@@ -154,8 +154,12 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _claim(run: Run) -> None:
-    """Write run.json, or check that the folder is of this very run."""
+def _claim(run: Run, warn: Callable[[str], None]) -> None:
+    """Write run.json, or check that the folder is of this very run.
+
+    Other networks, another level or seed are refused. More steps only go on; whatever else differs is
+    allowed, with a warning that the weights will not be those of one uninterrupted run.
+    """
     record = {
         "format_version": FORMAT_VERSION,
         "version": __version__,
@@ -172,6 +176,12 @@ def _claim(run: Run) -> None:
         for key in ("model", "level", "seed"):
             if _plain(known.get(key)) != _plain(record[key]):
                 raise UsageError(f"{run.out} holds another run (its {key} differs): give a new --out folder")
+        before = replace(training_from_dict(known["training"]), steps=run.training.steps)
+        names = (field.name for field in fields(before))
+        changed = [name for name in names if getattr(before, name) != getattr(run.training, name)]
+        changed += [key for key in ("data", "below") if known.get(key) != record[key]]
+        if changed:
+            warn(f"{run.out} goes on with other settings than it began with: {', '.join(changed)}")
     write_json(path, record)
 
 
@@ -207,5 +217,3 @@ def _write_samples(run: Run, level: LevelTraining, source: BatchSource, step: in
     write_image(run.out / "samples" / f"step-{step:08d}.png", sheet, {})
     scalars.image(step, "samples", sheet)
 
-
-__all__ = ["Run", "RunOptions", "plan", "train_level", "window_spec"]

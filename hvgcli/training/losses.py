@@ -35,6 +35,13 @@ def reconstruction_error(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).abs().mean()
 
 
+def motion_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error between the frame-to-frame differences of videos `(B, T, 3, D, D)`; 0 for one frame."""
+    if output.shape[1] < 2:
+        return output.new_zeros(())
+    return (output.diff(dim=1) - target.diff(dim=1)).abs().mean()
+
+
 def sample_code(mean: Tensor, log_var: Tensor, generator: torch.Generator) -> Tensor:
     """A code `(B, z)` from N(mean, exp(log_var)), its noise drawn on the CPU."""
     noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)

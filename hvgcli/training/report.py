@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hvgcli.training.level import LevelTraining, Metrics
 
-COLUMNS = ("step", "seconds", "loss_d", "score_real", "score_fake", "loss_g", "reconstruction", "kl")
+COLUMNS = ("step", "seconds", "loss_d", "score_real", "score_fake", "loss_g", "reconstruction", "motion", "kl")
 SHEET_FRAMES = 8  # frames of each sample on a sheet, evenly spread
 
 

@@ -78,3 +78,17 @@ def test_codes_have_the_mean_and_spread_asked_for() -> None:
     assert code.mean().item() == pytest.approx(3.0, abs=0.08)
     assert code.std().item() == pytest.approx(2.0, abs=0.06)
     assert torch.equal(code, losses.sample_code(mean, log_var, seeded("code")))
+
+
+def test_motion_error_is_that_of_the_differences_between_frames():
+    generator = torch.Generator().manual_seed(5)
+    output, target = (torch.rand(2, 4, 3, 2, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    total, count = 0.0, 0
+    for b in range(2):
+        for t in range(1, 4):
+            wanted = target[b, t] - target[b, t - 1]
+            total += float((output[b, t] - output[b, t - 1] - wanted).abs().sum())
+            count += wanted.numel()
+    assert float(losses.motion_error(output, target)) == pytest.approx(total / count)
+    assert losses.motion_error(output + 0.3, output) < 1e-12  # a frozen offset is no error of motion
+    assert losses.motion_error(output[:, :1], target[:, :1]) == 0
