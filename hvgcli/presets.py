@@ -65,7 +65,7 @@ def _mini_training(
         condition_reuse=condition_reuse,
         condition_noise=noise,
         reconstruction=aid,
-        adversarial_weight=0.02,
+        adversarial_weight=0.15,
         precision="bf16",
     )
 

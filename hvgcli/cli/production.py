@@ -18,6 +18,7 @@ from hvgcli.runtime import choose_device, choose_half
 from hvgcli.sampling import statistics_cache
 from hvgcli.sampling.hierarchy import Hierarchy, Sample, level_frames, load
 from hvgcli.sampling.render import ContactSheet, render_each, render_grid
+from hvgcli.sampling.statistics import long_passes
 from hvgcli.video import Frames, VideoWriter, tile, write_image
 
 
@@ -127,7 +128,7 @@ class Production:
         known = sorted({table.sigma for table in hierarchy.tables[missing[0] - 1]})
         hint = f" (they are there for sigma {', '.join(map(str, known))})" if known else ""
         self.output.note(f"measuring standing statistics for sigma {request.sigma}, once for all{hint}")
-        total = len(missing) * statistics_cache.long_passes(passes)
+        total = len(missing) * long_passes(passes)
         with self.output.progress("statistics", total=total) as advance:
             statistics_cache.measure_missing(
                 hierarchy, request.frames, request.sigma, request.levels, passes=passes, warn=warn, progress=advance

@@ -21,6 +21,7 @@ PASSES = 200
 PASS_BATCH = 8
 HORIZON = 4  # a recurrent level is measured to this many times its training length
 WINDOW = 2  # a convolutional level over an outline this many times as long
+LONG_SHARE = 4  # a table for any length is measured over longer videos, so it gets a share of the passes
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 """Name of a norm -> mean and variance, `(rows, C)` each."""
@@ -45,6 +46,11 @@ def norms(generator: nn.Module) -> Iterator[tuple[str, TimestepNorm]]:
     for name, module in generator.named_modules():
         if isinstance(module, TimestepNorm):
             yield name, module
+
+
+def long_passes(passes: int) -> int:
+    """Passes for a table that serves any length."""
+    return max(1, passes // LONG_SHARE)
 
 
 class Recorder:

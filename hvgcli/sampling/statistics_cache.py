@@ -17,10 +17,9 @@ from hvgcli.errors import MediaError, WeightsError
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, missing_statistics
 from hvgcli.sampling.measure import measure_any_length, record
-from hvgcli.sampling.statistics import PASS_BATCH, PASSES, StandingTable
+from hvgcli.sampling.statistics import PASS_BATCH, PASSES, StandingTable, long_passes
 
 CLASS_MODE = "uniform"
-LONG_SHARE = 4  # a video for an any-length table is this many times longer, so it gets a share of the passes
 
 Warn = Callable[[str], None]
 
@@ -91,11 +90,6 @@ def attach(
         if table is not None:
             hierarchy.tables[number - 1].append(table)
     return _need_any_length(hierarchy, frames, sigma, levels)
-
-
-def long_passes(passes: int) -> int:
-    """Passes for a table that serves any length."""
-    return max(1, passes // LONG_SHARE)
 
 
 def _need_any_length(hierarchy: Hierarchy, frames: int, sigma: float, levels: int) -> list[int]:

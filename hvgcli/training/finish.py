@@ -16,17 +16,12 @@ from hvgcli.sampling import hierarchy as hierarchies
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress
 from hvgcli.sampling.measure import measure_any_length, record
+from hvgcli.sampling.statistics import long_passes
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.loop import Run
 from hvgcli.training.run_state import load_state, states
 
 SIGMAS = (0.5, 1.0)  # tables that ship: for pictures and for evaluation
-LONG_SHARE = 4  # a video for the any-length table is this many times longer, so it gets a share of the passes
-
-
-def long_passes(passes: int) -> int:
-    """Passes for the table that serves any length."""
-    return max(1, passes // LONG_SHARE)
 
 
 def total_passes(passes: int) -> int:
