@@ -22,6 +22,7 @@ from hvgcli.training.loop import Run
 from hvgcli.training.run_state import load_state, states
 
 SIGMAS = (0.5, 1.0)  # tables that ship: for pictures and for evaluation
+LARGEST_BATCH = 16  # a pass has as many videos as a training batch, up to this
 
 
 def total_passes(passes: int) -> int:
@@ -67,13 +68,13 @@ def finish(
     """
     hierarchy, step = trained_hierarchy(run, device)
     frames = run.config.levels[0].frames * run.config.frame_factor(run.level)
+    batch = min(run.training.batch_size, LARGEST_BATCH)
     tables = []
     for sigma in SIGMAS:
-        moments = record(hierarchy, run.level, frames, sigma, passes=passes, progress=progress)
+        moments = record(hierarchy, run.level, frames, sigma, passes=passes, batch=batch, progress=progress)
         tables.append(statistics.exact_table(sigma, moments))
-        tables.append(
-            measure_any_length(hierarchy, run.level, sigma, passes=long_passes(passes), progress=progress)
-        )
+        long = long_passes(passes)
+        tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, batch=batch, progress=progress))
     tensors, described = statistics.to_tensors(tables)
     weights = {key: value.to(torch.bfloat16) for key, value in hierarchy.generators[-1].state_dict().items()}
     folder = run.out / "model"
