@@ -55,24 +55,6 @@ def record(
     return recorder.moments()
 
 
-def measure_exact(
-    hierarchy: Hierarchy,
-    frames: int,
-    sigma: float,
-    levels: int,
-    *,
-    passes: int = PASSES,
-    progress: Progress | None = None,
-) -> list[StandingTable]:
-    """Tables of levels 1..levels for just `frames` frames at level `levels`; `hierarchy` knows them afterwards."""
-    made = []
-    for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
-        table = statistics.exact_table(sigma, record(hierarchy, number, total, sigma, passes=passes, progress=progress))
-        hierarchy.tables[number - 1].insert(0, table)
-        made.append(table)
-    return made
-
-
 def end_reach(hierarchy: Hierarchy, level: int) -> int:
     """Frames at the end of level `level` that feel the end of the video, through it and the levels below.
 

@@ -15,7 +15,7 @@ from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.table import RowLayout
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Sample, generate, level_frames, missing_statistics, prepare
-from hvgcli.sampling.measure import end_reach, measure_any_length, measure_exact, record
+from hvgcli.sampling.measure import end_reach, measure_any_length, record
 from hvgcli.sampling.noise import latents, random_labels
 from hvgcli.sampling.statistics import HORIZON, Moments, Recorder, StandingTable
 from hvgcli.sampling.unroll import join, unroll
@@ -157,14 +157,21 @@ def test_a_table_of_another_network_is_refused() -> None:
     statistics.install(outline, good)
 
 
+def measure_exact(made: Hierarchy, frames: int, sigma: float, levels: int) -> None:
+    """Give levels 1..levels tables for just `frames` frames at level `levels`."""
+    for number, total in enumerate(level_frames(made, frames, levels), start=1):
+        moments = record(made, number, total, sigma, passes=2)
+        made.tables[number - 1].append(statistics.exact_table(sigma, moments))
+
+
 def test_frames_without_statistics_are_an_error_and_are_named() -> None:
     made = small_hierarchy(small_config((2,)), tables=False)
     assert missing_statistics(made, 6, 1.0) == [1, 2]
     with pytest.raises(WeightsError, match="hvg stats"):
         next(generate(made, [Sample(0, 0)], 6, sigma=1.0))
-    measure_exact(made, 6, 1.0, 1, passes=2)
+    measure_exact(made, 6, 1.0, 1)
     assert missing_statistics(made, 6, 1.0) == [1, 2]  # 6 frames of level 1, where 3 are needed
-    measure_exact(made, 6, 1.0, 2, passes=2)
+    measure_exact(made, 6, 1.0, 2)
     assert missing_statistics(made, 6, 1.0) == missing_statistics(made, 5, 1.0) == []
     assert missing_statistics(made, 8, 1.0) == missing_statistics(made, 6, 0.5) == [1, 2]
     assert join(generate(made, [Sample(0, 0)], 5, sigma=1.0)).shape == (1, 5, 3, 16, 16)
