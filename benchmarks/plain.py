@@ -103,7 +103,14 @@ def upsample(model: Upsampler, low: Tensor, z: Tensor, labels: Tensor | None) ->
         x = add(unit.residuals[0], separable(unit.block3d, x, cond, rows))
         x = add(unit.residuals[1], block(unit.block1, x, cond, rows))
         x = add(unit.residuals[2], block(unit.block2, x, cond, rows))
-    return to_rgb(model, x, cond, rows)
+    video = to_rgb(model, x, cond, rows)
+    if not model.level.output_residual:
+        return video
+    ahead = torch.cat((low[:, model.times_time :], low[:, -model.times_time :]), 1)
+    share = (torch.arange(frames) % model.times_time)[None, :, None, None, None] / model.times_time
+    base = torch.lerp(low, ahead, share).flatten(0, 1)
+    base = F.interpolate(base, size=video.shape[-2:], mode="bilinear").unflatten(0, low.shape[:2])
+    return (base + video).clamp(-1, 1)
 
 
 @torch.inference_mode()

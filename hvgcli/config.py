@@ -78,6 +78,12 @@ class LevelConfig:
     """Size of the class embedding e(y); unused without classes."""
     spectral_norm: bool = True
     """Spectral norm on the generator's weights. The discriminators always have it."""
+    output_residual: bool = False
+    """Above level 1: the network adds to the linear enlargement of x^{l-1} instead of making x^l anew.
+
+    Not in the paper. Batch norm hides the mean brightness of a batch from the network, which a batch of 512
+    does not feel and one of 4 does; the enlargement carries it past the norms.
+    """
 
     def __post_init__(self) -> None:
         _require(1 <= self.frames <= MAX_FRAMES, f"frames {self.frames} must be 1..{MAX_FRAMES}")
@@ -131,6 +137,7 @@ class ModelConfig:
             f"{len(self.classes)} class names for {self.num_classes} classes",
         )
         _require(0 < Fraction(self.source_rate) <= 1000, f"source_rate {self.source_rate} must be in 0..1000")
+        _require(not self.levels[0].output_residual, "level 1 has nothing to enlarge: output_residual must be false")
         _require(self.levels[0].matching is None, "level 1 has no condition: its matching discriminator must be null")
         for number, (below, level) in enumerate(zip(self.levels, self.levels[1:], strict=False), start=2):
             _require(level.matching is not None, f"level {number} needs a matching discriminator")
@@ -143,6 +150,10 @@ class ModelConfig:
                 f"level {number}: resolution {level.resolution} is below {below.resolution}",
             )
             times_time = below.stride // level.stride
+            _require(
+                not level.output_residual or len(level.multipliers) >= 2 * times_time,
+                f"level {number}: output_residual needs {2 * times_time} units or more to look a frame ahead",
+            )
             _require(
                 level.frames % times_time == 0,
                 f"level {number}: a window of {level.frames} frames is not a multiple of {times_time}",

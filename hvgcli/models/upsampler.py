@@ -83,6 +83,8 @@ class Upsampler(nn.Module):
         self.units = nn.ModuleList(units)
         self.norm = TimestepNorm(widths[-1], None, spectral=False)
         self.to_rgb = conv2d(widths[-1], 3, spectral=level.spectral_norm)
+        if level.output_residual and not level.spectral_norm and self.to_rgb.weight.device.type != "meta":
+            nn.init.zeros_(self.to_rgb.weight)  # begins as the plain enlargement
         self.rows = RowLayout(level.frames)
 
     @property
@@ -120,10 +122,14 @@ class Upsampler(nn.Module):
             x = self._two_dimensional(unit, x, cond, start, total, state)
         if x.shape[1] == 0:
             return low.new_zeros((len(low), 0, 3, self.level.resolution, self.level.resolution))
+        base = self._enlarged(state, start, x.shape[1], last) if self.level.output_residual else None
         state.done += x.shape[1]
         self._forget(state)
         rgb = self.to_rgb(to_frames(self.norm(x, cond, self._rows(start, x, total))))
-        return to_video(torch.tanh(rgb.float() if rgb.dtype != torch.float64 else rgb), len(low))
+        video = to_video(torch.tanh(rgb.float() if rgb.dtype != torch.float64 else rgb), len(low))
+        if base is not None:
+            video = (base + video).clamp(-1, 1)
+        return video
 
     def _rows(self, start: int, x: Tensor, total: int) -> Tensor | None:
         return None if self.training else self.rows.index(start, x.shape[1], total).to(x.device)
@@ -141,6 +147,19 @@ class Upsampler(nn.Module):
         x = unit.add(0, x, low)
         x = unit.add(1, unit.block1(x, cond, rows), low)
         return unit.add(2, unit.block2(x, cond, rows), low)
+
+    def _enlarged(self, state: UpsamplerState, start: int, count: int, last: bool) -> Tensor:
+        """x^{l-1} enlarged to frames start .. start+count-1 of x^l, linearly in time and space."""
+        assert state.low is not None
+        frames = torch.arange(start, start + count, device=state.low.device)
+        before = frames // self.times_time - state.low_start
+        after = before + (frames % self.times_time > 0)
+        assert last or int(after.max()) < state.low.shape[1]  # the units are far enough behind
+        after = after.clamp(max=state.low.shape[1] - 1)
+        share = (frames % self.times_time)[None, :, None, None, None] / self.times_time
+        low = torch.lerp(state.low.index_select(1, before), state.low.index_select(1, after), share.to(state.low.dtype))
+        size = (self.level.resolution, self.level.resolution)
+        return to_video(F.interpolate(to_frames(low), size=size, mode="bilinear", align_corners=False), len(low))
 
     def _forget(self, state: UpsamplerState) -> None:
         """Drop input frames that no unfinished output frame needs."""
