@@ -11,6 +11,7 @@ whole video at once (`plain.py`), under the C library's default allocator as any
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -64,11 +65,11 @@ def worker_ours(dtype: str, frames: str) -> dict[str, float]:
     tune_allocator()
     import torch
 
-    from hvgcli.runtime import half_levels
+    from hvgcli.runtime import choose_half
     from hvgcli.sampling.hierarchy import generate
 
     loaded, samples, _, _ = _loaded("hvg-mini", int(frames))
-    loaded.half = half_levels(dtype, loaded.levels, torch.device("cpu"))
+    loaded.half = choose_half(dtype, torch.device("cpu"), loaded.levels)
 
     def run() -> None:
         for _ in generate(loaded, samples, int(frames), sigma=loaded.config.sigma):
@@ -81,7 +82,7 @@ def worker_difference() -> dict[str, float]:
     """Mean and largest absolute difference of `auto` to float32, in n/255, over several classes."""
     import torch
 
-    from hvgcli.runtime import half_levels
+    from hvgcli.runtime import choose_half
     from hvgcli.sampling.hierarchy import Sample, generate
     from hvgcli.sampling.unroll import join
 
@@ -89,7 +90,7 @@ def worker_difference() -> dict[str, float]:
     samples = [Sample(seed, seed % max(1, loaded.config.num_classes)) for seed in range(8)]
     videos = []
     for dtype in ("fp32", "auto"):
-        loaded.half = half_levels(dtype, loaded.levels, torch.device("cpu"))
+        loaded.half = choose_half(dtype, torch.device("cpu"), loaded.levels)
         videos.append(join(generate(loaded, samples, FRAMES, sigma=loaded.config.sigma)))
     difference = (videos[0] - videos[1]).abs() * 127.5
     return {"mean": difference.mean().item(), "max": difference.max().item()}
@@ -180,7 +181,7 @@ def _process(frames: int) -> tuple[float, float]:
         command += ["--frames", str(frames), "-o", str(Path(folder) / "out.mp4")]
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        status = __import__("os").wait4(process.pid, 0)
+        status = os.wait4(process.pid, 0)
         process.returncode = status[1]
         if status[1] != 0:
             raise SystemExit(f"{' '.join(command)} failed")
