@@ -22,7 +22,7 @@ from hvgcli.training.loop import Run
 from hvgcli.training.run_state import load_state, states
 
 SIGMAS = (0.5, 1.0)  # tables that ship: for pictures and for evaluation
-LARGEST_BATCH = 16  # a pass has as many videos as a training batch, up to this
+LARGEST_BATCH = 8  # a pass has as many videos as a training batch, up to this
 
 
 def total_passes(passes: int) -> int:
