@@ -85,7 +85,7 @@ _MINI_TRAINING = (
     # The outline sees whole-height crops only: its code has a clip's take, time and place to tell, no zoom.
     _mini_training(1500, 16, ReconstructionConfig(1300, 1.0, motion_weight=2.0, nats=12.0), smallest_crop=1.0),
     _mini_training(300, 12, ReconstructionConfig(240, 1.0, motion_weight=1.0), 4, 0.1),
-    _mini_training(900, 4, ReconstructionConfig(300, 1.0, motion_weight=1.0), 8, 0.1),
+    _mini_training(350, 4, ReconstructionConfig(300, 1.0, motion_weight=1.0), 8, 0.1),
 )
 
 PRESETS: dict[str, Preset] = {
