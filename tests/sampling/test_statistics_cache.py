@@ -34,14 +34,14 @@ def test_nothing_is_measured_that_ships(hierarchy, warnings, own_cache):
 
 
 def test_measured_once_for_any_length(model, hierarchy, warnings):
-    assert attach(hierarchy, 8, 0.9, 2, passes=8, warn=warnings.append) == [1, 2]
+    assert attach(hierarchy, 8, 0.9, 2, passes=16, warn=warnings.append) == [1, 2]
     passes = []
-    measure_missing(hierarchy, 8, 0.9, 2, passes=8, warn=warnings.append, progress=passes.append)
-    assert passes == [1] * 4  # a quarter of the passes for each of two levels, as the videos are longer
+    measure_missing(hierarchy, 8, 0.9, 2, passes=16, warn=warnings.append, progress=passes.append)
+    assert passes == [1] * 4  # an eighth of the passes for each of two levels, as the videos are longer
     assert missing_statistics(hierarchy, 8, 0.9) == []
     again = load(model)
-    assert attach(again, 400, 0.9, 2, passes=8, warn=warnings.append) == []
-    assert attach(load(model), 400, 0.9, 2, passes=80, warn=warnings.append) == [1, 2]  # too few passes
+    assert attach(again, 400, 0.9, 2, passes=16, warn=warnings.append) == []
+    assert attach(load(model), 400, 0.9, 2, passes=160, warn=warnings.append) == [1, 2]  # too few passes
     for ours, theirs in zip(hierarchy.tables, again.tables, strict=True):
         assert ours[-1].layout == theirs[-1].layout
         for name, moments in ours[-1].moments.items():
