@@ -22,7 +22,7 @@ from pathlib import Path
 from machine import convolution_peak, median, save, seconds
 
 FRAMES = 48
-ROUNDS = 5  # the two sides take turns, so that a slow spell of the machine meets both
+ROUNDS = 3  # the two sides take turns, so that a slow spell of the machine meets both
 
 
 def _worker(name: str, *arguments: str) -> dict[str, float]:

@@ -36,7 +36,7 @@ def block(layer: nn.Module, x: Tensor, cond: Tensor, rows: Tensor) -> Tensor:
     """norm-relu-(double)-conv-norm-relu-conv plus skip."""
 
     def double(video: Tensor) -> Tensor:
-        if not layer.double:
+        if not layer.doubles:
             return video
         return F.interpolate(video.flatten(0, 1), scale_factor=2.0).unflatten(0, video.shape[:2])
 
