@@ -151,7 +151,8 @@ class Production:
             self._report(self.numbers[index], writer.path)
         else:
             self.failures.append((writer.path, error))
-            self.output.warn(error)
+            if self._asked() > 1:  # a single failure is the error that ends the command
+                self.output.warn(error)
 
     def _report(self, number: int, path: Path) -> None:
         self.output.emit(self._record(number) | {"path": str(path)}, line=str(path), ident=path)
@@ -181,9 +182,13 @@ class Production:
             return
         self.output.emit({"sheet": str(self.files.sheet)}, line=str(self.files.sheet), ident=self.files.sheet)
 
+    def _asked(self) -> int:
+        """Files that were asked for."""
+        return (1 if self.job.grid else len(self.samples)) + (self.sheet is not None)
+
     def _raise_failures(self) -> None:
         """One failed file is its own error; some of several are a partial failure."""
-        asked = (1 if self.job.grid else len(self.samples)) + (self.sheet is not None)
+        asked = self._asked()
         if len(self.failures) == asked:
             raise self.failures[0][1]
         if self.failures:
