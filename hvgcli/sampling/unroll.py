@@ -9,6 +9,7 @@ from math import ceil, prod
 import torch
 from torch import Tensor
 
+from hvgcli.layers.layout import join_time
 from hvgcli.models import Generator
 from hvgcli.models.level1 import Outline, OutlineState
 from hvgcli.models.upsampler import Upsampler, UpsamplerState
@@ -85,4 +86,4 @@ def unroll(
 
 def join(pieces: Iterator[Tensor]) -> Tensor:
     """All pieces as one video `(B, T, 3, D, D)`, in B, T, H, W, C memory."""
-    return torch.cat([piece.permute(0, 1, 3, 4, 2) for piece in pieces], dim=1).permute(0, 1, 4, 2, 3)
+    return join_time(*pieces)

@@ -122,7 +122,7 @@ class BatchSource:
         video, low = real_pair(self.config, self.level, crops.to(self.device))
         labels = None if labels is None else labels.to(self.device)
         if self.conditions is None or not conditions:
-            return LevelBatch(video, labels, low, None if low is None else low, labels)
+            return LevelBatch(video, labels, low, low, labels)
         fake_low, fake_labels = self.conditions.windows(step, f"{number}", self.device)
         return LevelBatch(video, labels, low, fake_low, fake_labels)
 
