@@ -10,7 +10,23 @@ import torch
 import torch.nn.functional as F
 
 from hvgcli.config import ModelConfig
-from hvgcli.layers.layout import to_frames, to_video
+
+
+def frames_of(video: torch.Tensor) -> torch.Tensor:
+    """The frames (B*T, C, H, W) of a video (B, T, C, H, W), as a channels_last view.
+
+    A video in another memory order is copied once.
+    """
+    batch, time, channels, height, width = video.shape
+    memory = video.permute(0, 1, 3, 4, 2).contiguous()  # (B, T, H, W, C)
+    return memory.view(batch * time, height, width, channels).permute(0, 3, 1, 2)
+
+
+def video_of(frames: torch.Tensor, batch: int) -> torch.Tensor:
+    """The video (B, T, C, H, W) of frames (B*T, C, H, W): the inverse of `frames_of`."""
+    total, channels, height, width = frames.shape
+    memory = frames.permute(0, 2, 3, 1).contiguous()  # (B*T, H, W, C)
+    return memory.view(batch, total // batch, height, width, channels).permute(0, 1, 4, 2, 3)
 
 
 def downsample_space(video: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
@@ -26,9 +42,9 @@ def downsample_space(video: torch.Tensor, size: int | tuple[int, int]) -> torch.
     height, width = (size, size) if isinstance(size, int) else size
     if (height, width) == tuple(video.shape[-2:]):
         return video
-    frames = to_frames(video)
+    frames = frames_of(video)
     resized = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-    return to_video(resized, video.shape[0])
+    return video_of(resized, video.shape[0])
 
 
 def subsample_time(video: torch.Tensor, step: int) -> torch.Tensor:

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig
-from hvgcli.data.pyramid import downsample_space, pyramid, subsample_time
-from hvgcli.layers.layout import to_frames, to_video
+from hvgcli.data.pyramid import downsample_space, frames_of, pyramid, subsample_time, video_of
 
 SMALL = DiscriminatorConfig(8, (1, 2))
 
@@ -33,17 +32,17 @@ def in_memory_order(video: torch.Tensor) -> bool:
 
 def test_frames_are_a_channels_last_view() -> None:
     video = random_video()
-    frames = to_frames(video)
+    frames = frames_of(video)
     assert frames.data_ptr() == video.data_ptr()
     assert frames.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(frames[6], video[1, 1])
-    assert to_video(frames, 2).data_ptr() == video.data_ptr()
-    assert torch.equal(to_video(frames, 2), video)
+    assert video_of(frames, 2).data_ptr() == video.data_ptr()
+    assert torch.equal(video_of(frames, 2), video)
 
 
 def test_another_memory_order_is_copied() -> None:
     video = random_video().contiguous()
-    assert torch.equal(to_frames(video), video.flatten(0, 1))
+    assert torch.equal(frames_of(video), video.flatten(0, 1))
 
 
 @settings(deadline=None, max_examples=20)
