@@ -20,6 +20,7 @@ MAX_CLASSES = 100_000  # bounds keep a tampered config.json from asking for absu
 MAX_CHANNELS = 8192
 MAX_RESOLUTION = 4096
 MAX_FRAMES = 65_536
+AUGMENTATIONS = ("color", "translation", "cutout")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -249,12 +250,21 @@ class TrainingConfig:
     """Weight of the adversarial loss of the generator."""
     precision: str = "fp32"
     """"fp32", or "bf16" for autocast; parameters and optimizers stay float32."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other, to save memory. Batch norm sees each part alone."""
+    augment: tuple[str, ...] = ()
+    """Changes that the discriminators see in real and generated videos alike (DiffAugment; none in the papers)."""
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, f"steps {self.steps} must be at least 1: change --steps")
+        _require(self.accumulate >= 1, f"accumulate {self.accumulate} must be at least 1: change --accumulate")
         _require(
-            self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2 for batch norm: change --batch-size"
+            self.batch_size % self.accumulate == 0 and self.batch_size // self.accumulate >= 2,
+            f"batch size {self.batch_size} in {self.accumulate} parts must leave equal parts of at least 2 videos "
+            "for batch norm: change --batch-size or --accumulate",
         )
+        unknown = [kind for kind in self.augment if kind not in AUGMENTATIONS]
+        _require(not unknown, f"augment {', '.join(unknown)} must be of {', '.join(AUGMENTATIONS)}: change --augment")
         for name in ("lr_generator", "lr_discriminator"):
             _require(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0")
         for name in ("discriminator_updates", "spatial_frames", "condition_reuse"):
