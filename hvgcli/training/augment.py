@@ -21,9 +21,7 @@ LARGEST_SHIFT = 1 / 8  # of the side; this and the next as in the paper's code
 CUTOUT_SIDE = 1 / 2
 
 
-def augment(
-    video: Tensor, low: Tensor | None, kinds: Sequence[str], draws: Tensor
-) -> tuple[Tensor, Tensor | None]:
+def augment(video: Tensor, low: Tensor | None, kinds: Sequence[str], draws: Tensor) -> tuple[Tensor, Tensor | None]:
     """Change every video and its condition alike, always in the order color, translation, cutout.
 
     What translation uncovers and cutout removes becomes 0, a middle grey; colors may leave [-1, 1].
@@ -88,9 +86,7 @@ def _choose(draws: Tensor, count: int) -> Tensor:
     return (draws.double() * count).long().clamp(max=count - 1)
 
 
-def _translation(
-    video: Tensor, low: Tensor | None, draws: Tensor, cells: int
-) -> tuple[Tensor, Tensor | None]:
+def _translation(video: Tensor, low: Tensor | None, draws: Tensor, cells: int) -> tuple[Tensor, Tensor | None]:
     """Move by up to an eighth of the side, down or right where positive."""
     largest = int(LARGEST_SHIFT * cells + 0.5)
     moves = (_choose(draws, 2 * largest + 1) - largest).tolist()  # [(down, right)] in cells
