@@ -245,13 +245,14 @@ def read_model_config(folder: Path) -> ModelConfig:
     _check_version(path, data.pop("format_version", None))
     _check_sum(folder, CONFIG)
     try:
-        _check_types(data)
+        check_model_types(data)
         return model_from_dict(data)
     except (ConfigError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
-def _check_types(data: dict[str, Any]) -> None:
+def check_model_types(data: dict[str, Any]) -> None:
+    """`ConfigError` where the JSON values of a model from outside have a name or a type that cannot be."""
     name, classes = data.get("name"), data.get("classes", [])
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"name must be 1..96 letters, digits, '.', '_' or '-', not {str(name)[:100]!r}")

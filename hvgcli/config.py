@@ -157,7 +157,7 @@ class ModelConfig:
             )
             _require(
                 level.frames % times_time == 0,
-                f"level {number}: a window of {level.frames} frames is not a multiple of {times_time}",
+                f"level {number}: a window of {level.frames} frames is not a multiple of {times_time}: change --window",
             )
 
     @property
@@ -196,6 +196,12 @@ class ModelConfig:
     def with_classes(self, classes: tuple[str, ...]) -> ModelConfig:
         """The same networks for another set of classes (none = unconditional)."""
         return replace(self, num_classes=len(classes), classes=classes)
+
+    def with_window(self, level: int, frames: int) -> ModelConfig:
+        """The same networks, level `level` (1..L) trained on `frames` frames."""
+        levels = list(self.levels)
+        levels[level - 1] = replace(levels[level - 1], frames=frames)
+        return replace(self, levels=tuple(levels))
 
 
 @dataclass(frozen=True)
@@ -270,8 +276,8 @@ class TrainingConfig:
         for name in ("discriminator_updates", "spatial_frames", "condition_reuse"):
             _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} must be at least 1")
         _require(self.condition_noise >= 0, f"condition_noise {self.condition_noise} must not be negative")
-        _require(self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16")
-        _require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1)")
+        _require(self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16: change --precision")
+        _require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1): change --ema")
         low, high = self.random_scale
         _require(0 < low <= high <= 1, f"random_scale {self.random_scale} must be in (0, 1] and ordered")
 
@@ -291,16 +297,38 @@ def to_dict(config: Any) -> dict[str, Any]:
     return asdict(config)
 
 
+# What JSON may hold for a field, by its annotation; a field of another kind is checked where it is built.
+_JSON_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    if annotation.startswith("tuple["):
+        items, _, rest = annotation.removeprefix("tuple[").removesuffix("]").partition(", ")
+        many = isinstance(value, list | tuple) and (rest == "..." or len(value) == 2)  # (x, ...) or (low, high)
+        return many and all(_fits(item, items) for item in value)
+    wanted = _JSON_TYPES.get(annotation)
+    if wanted is None:
+        return True
+    return isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
+
+
 def _build(kind: Any, data: Any, where: str) -> Any:
     _require(isinstance(data, dict), f"{where} must be an object, not {type(data).__name__}")
-    known = {field.name for field in fields(kind)}
-    unknown = sorted(set(data) - known)
+    known = {field.name: str(field.type) for field in fields(kind)}
+    unknown = sorted(set(data) - set(known))
     _require(not unknown, f"{where} has unknown field {', '.join(unknown)}: it may be of a newer version of hvg")
+    for key, value in data.items():
+        _require(_fits(value, known[key]), f"{where}: {key} is {_short(value)}, of the wrong type: expected {known[key]}")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     try:
         return kind(**values)
     except TypeError as error:
         raise ConfigError(f"{where} is incomplete or has a value of the wrong type: {error}") from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _level_from_dict(data: Any, where: str) -> LevelConfig:
@@ -327,8 +355,29 @@ def model_from_dict(data: Any) -> ModelConfig:
 
 def training_from_dict(data: Any) -> TrainingConfig:
     """`TrainingConfig` from JSON values, checked like `model_from_dict`."""
+    _require(isinstance(data, dict), f"training must be an object, not {type(data).__name__}")
     values = dict(data)
     if values.get("reconstruction") is not None:
         values["reconstruction"] = _build(ReconstructionConfig, values["reconstruction"], "reconstruction")
     training: TrainingConfig = _build(TrainingConfig, values, "training")
     return training
+
+
+def preset_from_dict(data: Any) -> Preset:
+    """`Preset` from JSON values `{"model": {...}, "training": [one a level], "source": "..."}`.
+
+    `source` may be left out, and in `training` every field that keeps its default. Errors: `ConfigError` as
+    `model_from_dict`, and where the levels of model and training are not as many.
+    """
+    _require(isinstance(data, dict), f"a preset must be an object, not {type(data).__name__}")
+    unknown = sorted(set(data) - {"model", "training", "source"})
+    _require(not unknown, f"a preset has model, training and source, not {', '.join(unknown)}")
+    _require(isinstance(data.get("training"), list | tuple), "a preset needs training: a list with one object a level")
+    model = model_from_dict(data.get("model"))
+    training = tuple(training_from_dict(level) for level in data["training"])
+    _require(
+        len(training) == len(model.levels), f"a preset has {len(model.levels)} levels, but training for {len(training)}"
+    )
+    source = data.get("source", "a file")
+    _require(isinstance(source, str), f"source is {_short(source)}, expected str")
+    return Preset(model, training, source)

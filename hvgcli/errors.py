@@ -47,6 +47,18 @@ class ResourceError(HvgError):
     exit_code = 5
 
 
+class TrainingError(HvgError):
+    """Training that went wrong: a loss or weights that are not finite, or a loss that explodes."""
+
+
+class PeerError(HvgError):
+    """Another process of the run failed, and has said why: this one ends with its exit code, in silence."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process of the run failed: see its message")
+        self.exit_code = exit_code
+
+
 class PartialFailure(HvgError):
     """Some items of a batch failed; the others are done."""
 

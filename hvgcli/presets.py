@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig, Preset, ReconstructionConfig, TrainingConfig
+from difflib import get_close_matches
+from pathlib import Path
+
+from hvgcli.checkpoints import check_model_types, read_json
+from hvgcli.config import (
+    DiscriminatorConfig,
+    LevelConfig,
+    ModelConfig,
+    Preset,
+    ReconstructionConfig,
+    TrainingConfig,
+    preset_from_dict,
+)
+from hvgcli.errors import ConfigError, UsageError
 
 # Discriminators of HVG, widths from input to output (appendix B)
 _D32 = DiscriminatorConfig(128, (2, 4, 8, 16, 16))
@@ -113,3 +126,27 @@ PRESETS: dict[str, Preset] = {
         Preset(ModelConfig("hvg-mini", _MINI_LEVELS, 11, source_rate="25"), _MINI_TRAINING, _OURS),
     )
 }
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of the table named `name`, or the one in the JSON file `name` (as `preset_from_dict` reads it).
+
+    Errors: `UsageError` for an unknown name, `ConfigError` where the file is missing, no JSON or does not fit.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if path.suffix.lower() == ".json" or path.is_file():
+        return _read_preset(path)
+    close = get_close_matches(name, PRESETS, n=3, cutoff=0.3) or list(PRESETS)
+    raise UsageError(f"unknown preset {name!r}: did you mean {', '.join(close)}? (or give a JSON file)")
+
+
+def _read_preset(path: Path) -> Preset:
+    data = read_json(path, error=ConfigError)
+    try:
+        preset = preset_from_dict(data)
+        check_model_types(data["model"])
+    except (ConfigError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return preset
