@@ -1,8 +1,9 @@
-"""The same networks written the plain way: contiguous float32, one video, whole at once.
+"""The same generators written the plain way: contiguous float32, whole videos at once.
 
-This is what one writes first from the paper, and the yardstick of `generate.py`: no memory order, no
-fused norm, no shared input convolutions, no bfloat16. It reads the weights of our modules, so the two
-can also be compared number by number.
+This is what one writes first from the paper, and the yardstick of `generate.py` and, with the
+discriminators and updates of `plain_training.py`, of `train_step.py`: no memory order, no fused norm, no
+shared input convolutions, no bfloat16. It reads the weights of our modules, so the two can also be
+compared number by number.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from hvgcli.models.level1 import Outline
 from hvgcli.models.upsampler import Upsampler
 
 
-def norm(layer: TimestepNorm, x: Tensor, cond: Tensor, rows: Tensor) -> Tensor:
-    """Conditional batch norm of `(B, T, C, H, W)` with the table's rows, then ReLU."""
-    mean, var = (part[rows][None, :, :, None, None] for part in layer.table)
+def norm(layer: TimestepNorm, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
+    """Conditional batch norm of `(B, T, C, H, W)` with the table's rows, or the batch's statistics; then ReLU."""
+    if rows is None:
+        mean, var = x.mean((0, 3, 4), keepdim=True), x.var((0, 3, 4), unbiased=False, keepdim=True)
+    else:
+        mean, var = (part[rows][None, :, :, None, None] for part in layer.table)
     if layer.cond_dim is None:
         gain, bias = layer.weight[None], layer.bias[None]
     else:
@@ -32,7 +36,7 @@ def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-def block(layer: nn.Module, x: Tensor, cond: Tensor, rows: Tensor) -> Tensor:
+def block(layer: nn.Module, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
     """norm-relu-(double)-conv-norm-relu-conv plus skip."""
 
     def double(video: Tensor) -> Tensor:
@@ -59,7 +63,7 @@ def gru(layer: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(states, 1)
 
 
-def separable(layer: nn.Module, x: Tensor, cond: Tensor, rows: Tensor) -> Tensor:
+def separable(layer: nn.Module, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
     """norm-relu, a (3, 1, 1) and a (1, 3, 3) convolution, plus skip."""
     h = norm(layer.norm, x, cond, rows).transpose(1, 2)
     h = F.conv3d(h, layer.temporal.conv.weight[:, :, :, None], layer.temporal.conv.bias, padding=(1, 0, 0))
@@ -72,13 +76,13 @@ def first_map(model: Outline | Upsampler, cond: Tensor, frames: int) -> Tensor:
     return model.first(cond).contiguous().repeat(1, frames, 1, 1, 1)
 
 
-def to_rgb(model: Outline | Upsampler, x: Tensor, cond: Tensor, rows: Tensor) -> Tensor:
+def to_rgb(model: Outline | Upsampler, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
     return torch.tanh(conv(model.to_rgb, norm(model.norm, x, cond, rows)))
 
 
 def outline(model: Outline, z: Tensor, labels: Tensor | None, frames: int) -> Tensor:
-    """`Outline.forward` in inference, the plain way."""
-    cond, rows = model.condition(z, labels), model.rows.index(0, frames, frames)
+    """`Outline.forward`, the plain way."""
+    cond, rows = model.condition(z, labels), None if model.training else model.rows.index(0, frames, frames)
     x = first_map(model, cond, frames)
     for unit in model.units:
         x = gru(unit.recurrent, x)
@@ -87,10 +91,10 @@ def outline(model: Outline, z: Tensor, labels: Tensor | None, frames: int) -> Te
 
 
 def upsample(model: Upsampler, low: Tensor, z: Tensor, labels: Tensor | None) -> Tensor:
-    """`Upsampler.forward` in inference, the plain way."""
+    """`Upsampler.forward`, the plain way."""
     low = low.contiguous().repeat_interleave(model.times_time, 1)
     frames = low.shape[1]
-    cond, rows = model.condition(z, labels), model.rows.index(0, frames, frames)
+    cond, rows = model.condition(z, labels), None if model.training else model.rows.index(0, frames, frames)
 
     def add(layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Identity):
@@ -107,7 +111,7 @@ def upsample(model: Upsampler, low: Tensor, z: Tensor, labels: Tensor | None) ->
     if not model.level.output_residual:
         return video
     ahead = torch.cat((low[:, model.times_time :], low[:, -model.times_time :]), 1)
-    share = (torch.arange(frames) % model.times_time)[None, :, None, None, None] / model.times_time
+    share = (torch.arange(frames, device=low.device) % model.times_time)[None, :, None, None, None] / model.times_time
     base = torch.lerp(low, ahead, share).flatten(0, 1)
     base = F.interpolate(base, size=video.shape[-2:], mode="bilinear").unflatten(0, low.shape[:2])
     return (base + video).clamp(-1, 1)
