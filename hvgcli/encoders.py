@@ -136,13 +136,14 @@ def _raw(size: tuple[int, int], rate: Fraction, source: str) -> list[str]:
     return [*options, "-framerate", str(rate), "-i", source]
 
 
-def _codec(kind: Format, size: tuple[int, int], crf: int) -> list[str]:
+def _codec(kind: Format, size: tuple[int, int], crf: int, threads: int | None = None) -> list[str]:
     """Codec arguments. H.264 halves colour only at even sizes; VP9 does at any size."""
     odd = size[0] % 2 or size[1] % 2
     pixels = "yuv444p" if kind == "mp4" and odd else "yuv420p"
     exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact"]  # no random identifiers: same frames, same file
     colour = ["-vf", f"{BT709}:{EXACT},format={pixels}"]
-    return [*colour, *(H264 if kind == "mp4" else VP9), "-crf", str(crf), *exact, "-f", kind]
+    limit = [] if threads is None else ["-threads", str(threads)]
+    return [*colour, *(H264 if kind == "mp4" else VP9), "-crf", str(crf), *limit, *exact, "-f", kind]
 
 
 class _Sink(Protocol):
@@ -317,6 +318,7 @@ class VideoWriter:
         format: None to go by the suffix of `path`.
         crf: constant rate factor, lower is better; default 18 for mp4 (0..51), 20 for webm (0..63).
         metadata: provenance, JSON values; read back by `provenance`. None or empty leaves it out.
+        threads: of the encoder of mp4 and webm; None for as many as it likes. The bytes depend on it.
 
     Attributes:
         path: the file, and after a `with` block that wrote several PNG frames their folder.
@@ -336,11 +338,12 @@ class VideoWriter:
         format: Format | None = None,
         crf: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        threads: int | None = None,
     ) -> None:
         self.path = path
         self.format: Format = format or format_of(path)
         self.size, self.rate = size, Fraction(rate)
-        self._crf, self._tags = _crf(self.format, crf), _comment(metadata)
+        self._crf, self._tags, self._threads = _crf(self.format, crf), _comment(metadata), threads
         self._sink: _Sink | None = None
         self._written = 0
         if self.rate <= 0 or (self.format == "gif" and self.rate > GIF_RATE_LIMIT):
@@ -354,7 +357,7 @@ class VideoWriter:
             raise MediaError(f"{self.path}: is a folder: name a file")
         if self.format == "gif":
             return _GifSink(self.path, self.size, self.rate, self._tags)
-        source, codec = _raw(self.size, self.rate, "pipe:0"), _codec(self.format, self.size, self._crf)
+        source, codec = _raw(self.size, self.rate, "pipe:0"), _codec(self.format, self.size, self._crf, self._threads)
         return _VideoSink(self.path, source, codec, self._tags)
 
     def __enter__(self) -> Self:

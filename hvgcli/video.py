@@ -8,13 +8,16 @@ written by the ffmpeg program that imageio-ffmpeg brings, with exact rates, colo
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import json
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -42,8 +45,12 @@ __all__ = [
     "write_image",
 ]
 
+Times = np.ndarray[Any, np.dtype[np.int64]]
+
 THREADED_PIXELS = 640 * 360  # smaller frames decode with less work in total on one thread
 EXACT_RGB = 0x4 | 0x2000 | 0x40000  # swscale: bicubic chroma, full resolution, exact rounding; else 1/255 too dark
+SEEK_FROM = 64  # frames that are decoded and dropped in less time than the list of all frames is read
+SEEKABLE = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")  # codecs that show one frame a packet
 INTACT_TAIL = 3  # frames that may be missing at the end before a file counts as cut off
 
 
@@ -99,16 +106,17 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a local file for reading; nothing that it refers to on a network is followed."""
+def _opened(path: Path, data: bytes | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a local file for reading, or the mp4 file whose bytes are `data`; nothing that it refers to is followed."""
     import av
 
-    if not path.exists():
+    if data is None and not path.exists():
         raise MediaError(f"{path}: no such file")
-    if path.is_dir():
+    if data is None and path.is_dir():
         raise MediaError(f"{path}: is a folder, not a video file")
+    source, kind = (f"file:{path}", None) if data is None else (io.BytesIO(data), "mp4")
     try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(source, "r", format=kind, options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({reason(error)})") from error
     with container:
@@ -234,11 +242,19 @@ def count_frames(path: Path) -> int:
         return sum(1 for _ in _decoded(container, stream, path))
 
 
-def iter_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Iterator[Frames]:
+def iter_frames(
+    path: Path, *, start: int = 0, stop: int | None = None, seek: bool = False, data: bytes | None = None
+) -> Iterator[Frames]:
     """Frames start .. stop - 1 (to the last by default) as upright uint8 (H, W, 3) RGB arrays.
 
     Counts frames, not times: each stored frame comes once, also where the rate varies. Frames before
     `start` are decoded and dropped, so that numbers are exact.
+
+    Args:
+        seek: for a `start` far into a long MP4 or Matroska file, decode from the key frame before it
+            instead. Numbers stay exact: they come from a list of the times of all frames, read once
+            from the file without decoding; where that list is no use, decoding starts at the first frame.
+        data: the bytes of an mp4 file to read instead of a file; `path` is then only its name in messages.
 
     Raises:
         MediaError: the file cannot be opened, is damaged or cut off (it names the frame reached), or
@@ -246,9 +262,14 @@ def iter_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Itera
     """
     if stop is not None and stop <= start:
         return
-    with _opened(path) as (container, stream):
+    entry = _entry(path, start) if seek and data is None and start >= SEEK_FROM else None
+    with _opened(path, data) as (container, stream):
+        first = 0
+        if entry is not None:
+            first = entry.number
+            container.seek(entry.time, stream=stream, backward=True)
         shape: tuple[int, ...] | None = None
-        for number, frame in enumerate(_decoded(container, stream, path)):
+        for number, frame in enumerate(_from(_decoded(container, stream, path), entry), start=first):
             if number >= start:
                 array = _rgb(frame)
                 shape = shape or array.shape
@@ -257,6 +278,70 @@ def iter_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Itera
                 yield array
             if stop is not None and number + 1 >= stop:
                 return
+
+
+class _Entry(NamedTuple):
+    """A key frame at which decoding can begin."""
+
+    number: int
+    """Its number in the order of display."""
+    time: int
+    """Its presentation time, in the stream's time base."""
+
+
+def _from(frames: Iterator[VideoFrame], entry: _Entry | None) -> Iterator[VideoFrame]:
+    """The frames from `entry` on: those before it, which a seek may bring, are dropped."""
+    if entry is None:
+        return frames
+    return itertools.dropwhile(lambda frame: frame.pts is not None and frame.pts < entry.time, frames)
+
+
+def _entry(path: Path, start: int) -> _Entry | None:
+    """The last key frame at or before frame `start` that a seek reaches; None to decode from the first frame."""
+    if not path.is_file():
+        return None
+    state = path.stat()
+    times, keys = _frame_times(path, state.st_size, state.st_mtime_ns)
+    if start >= len(times):
+        return None
+    numbers = np.searchsorted(times, keys[keys <= times[start]])
+    for number in reversed(numbers[-2:].tolist()):  # one key frame further back where the nearest is not reached
+        if number and _reaches(path, int(times[number])):
+            return _Entry(number, int(times[number]))
+    return None
+
+
+def _reaches(path: Path, time: int) -> bool:
+    """Whether decoding after a seek to `time` gives the frame of that time, with none of those after it missing."""
+    with _opened(path) as (container, stream):
+        container.seek(time, stream=stream, backward=True)
+        with contextlib.closing(_decoded(container, stream, path)) as frames:
+            found = next((frame.pts for frame in frames if frame.pts is None or frame.pts >= time), None)
+    return found == time
+
+
+@lru_cache(maxsize=256)
+def _frame_times(path: Path, size: int, changed: int) -> tuple[Times, Times]:
+    """Sorted presentation times of all frames of a file, and those of its key frames.
+
+    Both are empty where the times do not number the frames: in other containers and codecs than those
+    that keep one shown frame a packet, and where times are missing or the first frames are not shown.
+    """
+    nothing = np.empty(0, np.int64), np.empty(0, np.int64)
+    with _opened(path) as (container, stream):
+        one_each = container.format.name.split(",")[0] in ("mov", "matroska")
+        if not one_each or stream.codec_context.name not in SEEKABLE:
+            return nothing
+        packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.size and not p.is_discard]
+    times = [time for time, _ in packets if time is not None]
+    if len(times) < len(packets) or len(set(times)) < len(times):
+        return nothing
+    with _opened(path) as (container, stream), contextlib.closing(_decoded(container, stream, path)) as frames:
+        first = next(frames, None)
+    if first is None or first.pts != min(times):
+        return nothing
+    keys = sorted(time for time, key in packets if key and time is not None)
+    return np.array(sorted(times), np.int64), np.array(keys, np.int64)
 
 
 def read_video(path: Path) -> Frames:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from pathlib import Path
-from threading import Lock
+from collections.abc import Iterator
+from threading import Condition
 
 import torch
 import torch.nn.functional as F
 
 from hvgcli import video
 from hvgcli.data.clips import Clip
+from hvgcli.data.jpeg import read_jpeg
 from hvgcli.errors import MediaError
+from hvgcli.video import Frames
 
 
 def fitted_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
@@ -33,31 +36,51 @@ def resize_uint8(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return resized.permute(0, 2, 3, 1)
 
 
-def decode(clip: Clip, short_side: int | None = None) -> torch.Tensor:
-    """Decode a clip to uint8 (T, H, W, 3) RGB with a short side of at most `short_side` pixels.
+def decode(clip: Clip, short_side: int | None = None, numbers: range | None = None) -> torch.Tensor:
+    """Decode a clip, or some of its frames, to uint8 (T, H, W, 3) RGB with a short side of at most `short_side`.
 
-    T is `clip.frames`, or fewer when the file holds fewer frames than its header says.
+    Args:
+        clip: what to decode, in a file of its own or in a shard.
+        short_side: pixels; None keeps the size.
+        numbers: frames of the clip, rising; all of them by default. Only what is needed for them is decoded:
+            from the key frame before the first one to the last one.
+
+    Returns:
+        Those frames; fewer when the file holds fewer frames than its header says.
 
     Raises:
-        MediaError: the file cannot be decoded to its end.
+        MediaError: the file cannot be decoded as far as that.
     """
-    height, width = fitted_size(clip.height, clip.width, short_side)
-    frames = torch.empty((clip.frames, height, width, 3), dtype=torch.uint8)
+    numbers = range(clip.frames) if numbers is None else numbers
+    size = fitted_size(clip.height, clip.width, short_side)
+    frames = torch.empty((len(numbers), *size, 3), dtype=torch.uint8)
     count = 0
-    for count, frame in enumerate(video.iter_frames(clip.path, stop=clip.frames), start=1):
+    for count, frame in enumerate(_frames(clip, numbers), start=1):
         if frame.shape[:2] != (clip.height, clip.width):
             raise MediaError(
                 f"{clip.path}: frames are {frame.shape[1]}x{frame.shape[0]}, not {clip.width}x{clip.height}: "
-                "the file has changed since the folder was listed"
+                "the file has changed since it was listed"
             )
-        frames[count - 1] = resize_uint8(torch.from_numpy(frame)[None], (height, width))[0]
+        frames[count - 1] = resize_uint8(torch.from_numpy(frame)[None], size)[0]
     if not count:
-        raise MediaError(f"{clip.path}: has no frames")
-    return frames if count == clip.frames else frames[:count].clone()
+        raise MediaError(f"{clip.path}: has no frames" + (f" from {numbers[0]} on" if numbers and numbers[0] else ""))
+    return frames if count == len(numbers) else frames[:count].clone()
+
+
+def _frames(clip: Clip, numbers: range) -> Iterator[Frames]:
+    """The frames of those numbers, uint8 (H, W, 3)."""
+    if clip.member is not None and clip.member.codec == "jpeg":
+        return (read_jpeg(clip.path, part) for part in clip.member.read(numbers))
+    start, stop = clip.start + numbers.start, clip.start + numbers.stop
+    data = None if clip.member is None else clip.member.read()[0]
+    every = video.iter_frames(clip.path, start=start, stop=stop, seek=True, data=data)
+    return itertools.islice(every, 0, None, numbers.step)
 
 
 class FrameCache:
     """Decoded clips, the least recently used dropped first. Safe to share between threads.
+
+    A clip that two threads ask for at the same time is decoded once.
 
     Args:
         limit_bytes: most bytes of frames kept. A clip larger than that is decoded at every use.
@@ -68,9 +91,10 @@ class FrameCache:
         self.limit_bytes = limit_bytes
         self.short_side = short_side
         self.bytes = 0
-        self._kept: OrderedDict[Path, torch.Tensor] = OrderedDict()
-        self._failed: dict[Path, str] = {}
-        self._lock = Lock()
+        self._kept: OrderedDict[Clip, torch.Tensor] = OrderedDict()
+        self._failed: dict[Clip, str] = {}
+        self._busy: set[Clip] = set()
+        self._changed = Condition()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -81,25 +105,55 @@ class FrameCache:
         Raises:
             MediaError: the clip cannot be decoded. It is not tried again.
         """
-        with self._lock:
-            if clip.path in self._failed:
-                raise MediaError(self._failed[clip.path])
-            if clip.path in self._kept:
-                self._kept.move_to_end(clip.path)
-                return self._kept[clip.path]
+        with self._changed:
+            self._changed.wait_for(lambda: clip not in self._busy)
+            if clip in self._failed:
+                raise MediaError(self._failed[clip])
+            if clip in self._kept:
+                self._kept.move_to_end(clip)
+                return self._kept[clip]
+            self._busy.add(clip)
         try:
             frames = decode(clip, self.short_side)
         except MediaError as error:
-            self._failed[clip.path] = str(error)
+            self._failed[clip] = str(error)
             raise
-        self._keep(clip.path, frames)
+        else:
+            self._keep(clip, frames)
+            return frames
+        finally:
+            with self._changed:
+                self._busy.discard(clip)
+                self._changed.notify_all()
+
+    def window(self, clip: Clip, numbers: range) -> torch.Tensor:
+        """The frames `numbers` of a clip, uint8 (T, H, W, 3). Shared: read it only.
+
+        Of a clip that cannot be kept, only what these frames need is decoded: a window of a video of two
+        hours does not decode two hours.
+
+        Raises:
+            MediaError: they cannot be decoded, or the clip has fewer frames than its header says.
+        """
+        if self._fits(clip):
+            whole = self.frames(clip)
+            frames, has = whole[numbers.start : numbers.stop : numbers.step], whole.shape[0]
+        else:
+            frames = decode(clip, self.short_side, numbers)
+            has = numbers[len(frames) - 1] + 1
+        if len(frames) < len(numbers):
+            raise MediaError(f"{clip.path}: has {has} frames, not {clip.frames} as its header says")
         return frames
 
-    def _keep(self, path: Path, frames: torch.Tensor) -> None:
-        with self._lock:
-            if frames.nbytes > self.limit_bytes or path in self._kept:
+    def _fits(self, clip: Clip) -> bool:
+        height, width = fitted_size(clip.height, clip.width, self.short_side)
+        return clip.frames * height * width * 3 <= self.limit_bytes
+
+    def _keep(self, clip: Clip, frames: torch.Tensor) -> None:
+        with self._changed:
+            if frames.nbytes > self.limit_bytes or clip in self._kept:
                 return
-            self._kept[path] = frames
+            self._kept[clip] = frames
             self.bytes += frames.nbytes
             while self.bytes > self.limit_bytes:
                 _, dropped = self._kept.popitem(last=False)

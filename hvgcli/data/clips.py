@@ -1,112 +1,117 @@
-"""The clips of a data folder: which video files there are, their sizes, rates and classes."""
+"""The clips of a data source: which there are, their sizes, rates and classes, and where their frames are."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hvgcli import video
+from hvgcli.data.sources import EXPECTED, Item, list_source, natural_key
 from hvgcli.errors import DataError, MediaError
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".m4v")
-EXPECTED = f"a folder of class folders of videos, or a folder of videos ({' '.join(s[1:] for s in SUFFIXES)})"
+if TYPE_CHECKING:
+    from hvgcli.data.shards import Member
+
+__all__ = ["Clip", "ClipIndex", "natural_key", "probe", "scan"]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One video file that training can draw from."""
+    """One video, or a part of one, that training can draw from."""
 
     path: Path
+    """The video file. For a clip in a shard, where people find it: the shard and the name in it."""
     label: int | None
-    """Index of its class, None in a folder without classes."""
+    """Index of its class, None in a source without classes."""
     frames: int
     rate: Fraction
     """Frames per second."""
     height: int
     width: int
     """Pixels, as displayed: after rotation, without the pixel aspect."""
+    start: int = 0
+    """Frame of the file that is the clip's first."""
+    member: Member | None = None
+    """Its place in a shard; None for a file of its own."""
+
+    @property
+    def shard(self) -> int | None:
+        """Number of its shard; None for a file of its own."""
+        return None if self.member is None else self.member.shard.number
 
 
 @dataclass(frozen=True, eq=False)
 class ClipIndex:
-    """The usable clips of a folder in a stable order. Compared by identity, so that it hashes at no cost."""
+    """The usable clips of a source in a stable order. Compared by identity, so that it hashes at no cost."""
 
     clips: tuple[Clip, ...]
     classes: tuple[str, ...]
-    """Names of the class folders; empty in a folder without classes."""
+    """Names of the classes; empty in a source without classes."""
     skipped: tuple[tuple[Path, str], ...] = ()
     """Files that could not be probed, each with the reason."""
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts `clip2` before `clip10`; names equal but for case keep one fixed order."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    key = tuple((1, int(part), part) if index % 2 else (0, 0, part) for index, part in enumerate(parts))
-    return (*key, (2, 0, name))
+def probe(item: Item) -> Clip:
+    """Look at a file: its frames, rate and size. Frames of a part are those shown at start <= time < end.
 
-
-def _entries(folder: Path) -> list[Path]:
-    """Visible entries of a folder in natural order; DataError when it cannot be listed."""
-    try:
-        visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot list the folder ({error.strerror}): expected {EXPECTED}") from error
-    return sorted(visible, key=lambda entry: natural_key(entry.name))
-
-
-def _videos(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in SUFFIXES and not entry.is_dir()]
-
-
-def _probe(path: Path, label: int | None) -> Clip:
-    info = video.probe(path)
-    frames = info.frames or video.count_frames(path)
+    Raises:
+        MediaError: the file cannot be read as a video, or ends before `start`.
+    """
+    info = video.probe(item.path)
+    frames = info.frames or video.count_frames(item.path)
     if not frames:
-        raise MediaError(f"{path}: has no frames")
-    return Clip(path, label, frames, info.rate, info.height, info.width)
+        raise MediaError(f"{item.path}: has no frames")
+    first = 0 if item.start is None else _frame_at(item.start, info.rate)
+    stop = frames if item.end is None else min(frames, _frame_at(item.end, info.rate))
+    if first >= stop:
+        seconds = float(frames / info.rate)
+        raise MediaError(f"{item.path}: has no frames from {item.start or 0:g} s on: it has {seconds:g} s")
+    return Clip(item.path, item.label, stop - first, info.rate, info.height, info.width, first)
 
 
-def _files(root: Path, folders: list[Path]) -> Iterator[tuple[Path, int | None]]:
-    if not folders:
-        yield from ((path, None) for path in _videos(root))
-    for label, folder in enumerate(folders):
-        yield from ((path, label) for path in _videos(folder))
+def _frame_at(seconds: float, rate: Fraction) -> int:
+    """The first frame that is shown at `seconds` or later; 0.1 s means a tenth, not the float nearest to it."""
+    return math.ceil(Fraction(repr(seconds)) * rate)
 
 
-def scan(root: Path, *, progress: Callable[[int, int], None] | None = None) -> ClipIndex:
-    """List and probe the clips of `root`.
+def scan(source: str | Path, *, progress: Callable[[int, int], None] | None = None) -> ClipIndex:
+    """List and probe the clips of a data source.
 
-    `root` holds one folder a class, or, when no folder in it holds videos, videos without classes.
-    Order is natural (`clip2` before `clip10`) and does not depend on the file system. Hidden files
-    and folders are left out; links to files are followed. A file that cannot be probed is put in
-    `skipped` with its reason. A class folder whose every file is skipped keeps its label.
+    A source is a folder of videos or a list file (`sources.list_source` says how they look), a folder of
+    shards as `hvg data prepare` writes, or the URL of one (`remote.resolve`). The clips of shards are
+    those of their index, nothing else is opened. A file that cannot be probed is put in `skipped` with
+    its reason; a class whose every file is skipped keeps its label.
 
     Args:
-        root: the data folder.
+        source: path or URL.
         progress: called as `progress(done, total)` after each file.
 
     Raises:
-        DataError: the folder is missing, mixes loose videos with class folders, or holds no usable clip.
+        DataError: nothing usable is there, or the list or index is wrong.
+        WeightsError: a URL cannot be fetched.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}: expected {EXPECTED}")
-    folders = [entry for entry in _entries(root) if entry.is_dir() and _videos(entry)]
-    if folders and _videos(root):
-        raise DataError(f"{root}: has videos beside class folders ({folders[0].name}, ...): expected {EXPECTED}")
-    files = list(_files(root, folders))
+    from hvgcli.data import remote, shards
+
+    if (place := remote.resolve(source)) is not None:
+        return shards.read_index(place)
+    path = Path(source)
+    if (local := shards.local_place(path)) is not None:
+        return shards.read_index(local)
+    listing = list_source(path)
     clips: list[Clip] = []
     skipped: list[tuple[Path, str]] = []
-    for done, (path, label) in enumerate(files, start=1):
+    for done, item in enumerate(listing.items, start=1):
         try:
-            clips.append(_probe(path, label))
+            clips.append(probe(item))
         except MediaError as error:
-            skipped.append((path, str(error)))
+            skipped.append((item.path, str(error)))
         if progress is not None:
-            progress(done, len(files))
+            progress(done, len(listing.items))
     if not clips:
-        reason = f"none of its {len(files)} videos can be read (first: {skipped[0][1]})" if files else "has no videos"
-        raise DataError(f"{root}: {reason}: expected {EXPECTED}")
-    return ClipIndex(tuple(clips), tuple(folder.name for folder in folders), tuple(skipped))
+        reason = f"none of its {len(listing.items)} videos can be read (first: {skipped[0][1]})"
+        raise DataError(f"{path}: {reason}: expected {EXPECTED}")
+    return ClipIndex(tuple(clips), listing.classes, tuple(skipped))

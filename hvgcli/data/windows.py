@@ -137,16 +137,14 @@ def choose(
 
 def _window(cache: FrameCache, clip: Clip, choice: Choice, spec: WindowSpec) -> torch.Tensor:
     """The crop of a window, uint8 (T, side', side', 3), as a view of the cached clip; not flipped."""
-    frames = cache.frames(clip)
     last = choice.start + (spec.frames - 1) * choice.stride
-    if last >= frames.shape[0]:
-        raise MediaError(f"{clip.path}: has {frames.shape[0]} frames, not {clip.frames} as its header says")
+    frames = cache.window(clip, range(choice.start, last + 1, choice.stride))
     height, width = frames.shape[1:3]
     scale = min(height, width) / min(clip.height, clip.width)  # below 1 where the cache keeps a smaller copy
     side = max(1, min(round(choice.side * scale), height, width))
     top = min(round(choice.top * scale), height - side)
     left = min(round(choice.left * scale), width - side)
-    return frames[choice.start : last + 1 : choice.stride, top : top + side, left : left + side]
+    return frames[:, top : top + side, left : left + side]
 
 
 def load(cache: FrameCache, index: ClipIndex, choice: Choice, spec: WindowSpec) -> torch.Tensor:
