@@ -4,13 +4,18 @@ In training the mean and variance are taken over (B, H, W) for each timestep and
 appendix A: "per-frame mean and standard deviation"). At inference each frame is normalised by a row
 of a table recorded over many passes (`hvgcli.sampling.statistics`); a missing table is an error,
 never a silent fallback to the statistics of the batch.
+
+Where a batch is spread over processes, `synchronised` makes the statistics those of the whole batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from hvgcli.errors import WeightsError
@@ -30,14 +35,29 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def moments(video: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance `(T, C)` of `(B, T, C, H, W)` over B, H, W, in float32 or wider."""
+def _total(sums: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """`sums` added up over the processes, in place; without a group they are the total already."""
+    if group is not None:
+        dist.all_reduce(sums, group=group)
+    return sums
+
+
+def _count(rows: Tensor, group: dist.ProcessGroup | None) -> int:
+    """Values for each (t, c) of `(B, T, P, C)` in all processes, which have equally many."""
+    return rows.shape[0] * rows.shape[2] * (1 if group is None else group.size())
+
+
+def moments(video: Tensor, group: dist.ProcessGroup | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance `(T, C)` of `(B, T, C, H, W)` over B, H, W, in float32 or wider.
+
+    With a `group`, over the videos of all its processes, each of which must call this with equally many.
+    """
     wide = _wide(_rows(video))
-    count = wide.shape[0] * wide.shape[2]
-    mean = wide.sum(2).sum(0) / count
+    count = _count(wide, group)
+    mean = _total(wide.sum(2).sum(0), group) / count
     # Shifted by the mean before squaring: E[x^2] - E[x]^2 cancels where |mean| >> std.
     centred = wide - mean[None, :, None]
-    return mean, centred.square_().sum(2).sum(0) / count
+    return mean, _total(centred.square_().sum(2).sum(0), group) / count
 
 
 def _affine(x: Tensor, scale: Tensor, shift: Tensor, width: int) -> Tensor:
@@ -62,26 +82,28 @@ class _TimestepNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, video: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, video: Tensor, gain: Tensor, bias: Tensor, group: dist.ProcessGroup | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         x = _rows(video)  # (B, T, P, C)
-        mean, var = moments(video)
+        mean, var = moments(video, group)
         inverse = torch.rsqrt(var + EPS)  # (T, C)
         scale = gain[:, None] * inverse  # (B, T, C)
         y = _affine(x, scale, bias[:, None] - mean * scale, video.shape[-1]).relu_()
         ctx.save_for_backward(x, y, gain, mean, inverse)
-        ctx.size = video.shape[-2:]
+        ctx.size, ctx.group = video.shape[-2:], group
         ctx.mark_non_differentiable(mean, var)
         return y.unflatten(2, ctx.size).permute(0, 1, 4, 2, 3), mean, var
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, y, gain, mean, inverse = ctx.saved_tensors
         g = torch.ops.aten.threshold_backward(_rows(grads[0]), y, 0)
         sum_g, sum_gx = _wide(g).sum(2), _wide(g * x).sum(2)  # (B, T, C)
         sum_gn = (sum_gx - mean * sum_g) * inverse  # sums of g times the normalised x
-        count = x.shape[0] * x.shape[2]
-        mean_g = (gain[:, None] * sum_g).sum(0) / count  # (T, C)
-        mean_gn = (gain[:, None] * sum_gn).sum(0) / count
+        # What each process's loss feels of the shared mean and variance is felt by the inputs of all of them.
+        on_moments = torch.stack(((gain[:, None] * sum_g).sum(0), (gain[:, None] * sum_gn).sum(0)))
+        mean_g, mean_gn = _total(on_moments, ctx.group) / _count(x, ctx.group)  # (T, C) each
         # d/dx of the normalised value: inverse * (gain*g - mean_g - normalised * mean_gn)
         on_x = -inverse.square() * mean_gn
         rest = inverse * (mean * inverse * mean_gn - mean_g)
@@ -89,7 +111,7 @@ class _TimestepNorm(torch.autograd.Function):
         on_g = _affine(g, gain[:, None] * inverse, torch.zeros_like(rest)[None], width)
         grad = _affine(x, on_x[None], rest[None], width).add_(on_g)
         grad = grad.unflatten(2, ctx.size).permute(0, 1, 4, 2, 3)
-        return grad, sum_gn.sum(1).to(gain.dtype), sum_g.sum(1).to(gain.dtype)
+        return grad, sum_gn.sum(1).to(gain.dtype), sum_g.sum(1).to(gain.dtype), None
 
 
 class TimestepNorm(nn.Module):
@@ -113,6 +135,7 @@ class TimestepNorm(nn.Module):
             self.to_bias = linear(cond_dim, channels, spectral=spectral, bias=False)
         self.table: tuple[Tensor, Tensor] | None = None  # mean, var (rows, C)
         self.observe: Any = None  # callback(mean (T, C), var (T, C)) while statistics are recorded
+        self.group: dist.ProcessGroup | None = None  # set by `synchronised` alone
 
     def affine(self, cond: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and bias `(B, C)` for the condition `(B, cond_dim)`, in the parameters' precision."""
@@ -129,7 +152,7 @@ class TimestepNorm(nn.Module):
         """
         gain, bias = self.affine(cond)
         if rows is None:
-            y, mean, var = _TimestepNorm.apply(video, gain, bias)
+            y, mean, var = _TimestepNorm.apply(video, gain, bias, self.group)
             if self.observe is not None:
                 self.observe(mean, var)
             return y
@@ -139,3 +162,21 @@ class TimestepNorm(nn.Module):
         scale = gain[:, None] * torch.rsqrt(var + EPS)  # (B, T, C)
         y = _affine(_rows(video), scale, bias[:, None] - mean * scale, video.shape[-1]).relu_()
         return y.unflatten(2, video.shape[-2:]).permute(0, 1, 4, 2, 3)
+
+
+@contextmanager
+def synchronised(module: nn.Module, group: dist.ProcessGroup | None) -> Iterator[None]:
+    """Within, the norms of `module` take their batch statistics over all processes of `group`, gradient included.
+
+    All processes must then run the module forward and backward together, each on equally many videos.
+    It ends with the block, so that what one process does alone later (samples, standing statistics)
+    waits for nobody. Without a group nothing is changed.
+    """
+    norms = [part for part in module.modules() if isinstance(part, TimestepNorm)] if group is not None else []
+    for norm in norms:
+        norm.group = group
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.group = None

@@ -71,12 +71,19 @@ def pool_to(video: Tensor, resolution: int) -> Tensor:
     return to_video(F.avg_pool2d(to_frames(video), factor), len(video)) if factor > 1 else video
 
 
-def choose_frames(video: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` frames of each video `(B, T, ...)`, without replacement, in order; all when T <= count."""
+def choose_frames(
+    video: Tensor, count: int, generator: torch.Generator, *, first: int = 0, of: int | None = None
+) -> Tensor:
+    """`count` frames of each video `(B, T, ...)`, without replacement, in order; all when T <= count.
+
+    The videos are numbers `first ..` `of` a batch (a whole one by default): its frames are drawn for all of it,
+    so that a video gets the same ones wherever it is computed.
+    """
     batch, total = video.shape[:2]
     if total <= count:
         return video
-    order = torch.rand(batch, total, generator=generator).argsort(1)[:, :count].sort(1).values
+    drawn = torch.rand(batch if of is None else of, total, generator=generator)[first : first + batch]
+    order = drawn.argsort(1)[:, :count].sort(1).values
     return torch.stack([sample[index] for sample, index in zip(video, order.to(video.device), strict=True)])
 
 

@@ -1,30 +1,39 @@
-"""One level in training: its networks and optimizers, and the two updates of a step (HVG section 2, eq. 2, 3)."""
+"""One level in training: its networks and optimizers, and the two updates of a step (HVG section 2, eq. 2, 3).
+
+An update sees its batch in parts, one after the other, each spread over the processes of the run: its
+gradient is that of the mean over all of them.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hvgcli.config import ModelConfig, ReconstructionConfig, TrainingConfig
+from hvgcli.layers.norm import synchronised
 from hvgcli.layers.weights import power_iterate
 from hvgcli.models import build_discriminator, build_generator
 from hvgcli.models.discriminators import choose_frames
 from hvgcli.models.encoder import ClipEncoder
 from hvgcli.sampling.noise import seeded
 from hvgcli.training import losses
+from hvgcli.training.augment import DRAWS, augment
+from hvgcli.training.distributed import ALONE, AveragedLoss, Share, World
 
 Metrics = dict[str, float]
+Told = dict[str, Tensor]
+"""Metrics of one part, `()` each, not yet read from the device."""
 
 
 @dataclass(frozen=True)
 class LevelBatch:
-    """What one update sees. Videos are `(B, T, 3, D, D)` in [-1, 1], labels `(B,)` or None."""
+    """What one part of an update sees. Videos are `(B, T, 3, D, D)` in [-1, 1], labels `(B,)` or None."""
 
     video: Tensor
     """Real x^l."""
@@ -35,17 +44,31 @@ class LevelBatch:
     """Generated x^{l-1} from the frozen levels below; None at level 1."""
     fake_labels: Tensor | None
     """Classes of the generated videos."""
+    share: Share
+    """Which B samples of the whole batch these are."""
+
+    def to(self, dtype: torch.dtype) -> LevelBatch:
+        """The same videos as numbers of type `dtype`."""
+        low, fake_low = (None if video is None else video.to(dtype) for video in (self.low, self.fake_low))
+        return replace(self, video=self.video.to(dtype), low=low, fake_low=fake_low)
 
 
 class LevelTraining(nn.Module):
     """Generator, discriminators and optimizers of level `level`, with the training aids of its config."""
 
     def __init__(
-        self, config: ModelConfig, level: int, training: TrainingConfig, device: torch.device, seed: int = 0
+        self,
+        config: ModelConfig,
+        level: int,
+        training: TrainingConfig,
+        device: torch.device,
+        seed: int = 0,
+        world: World = ALONE,
     ) -> None:
         super().__init__()
         self.config, self.level, self.training_config, self.device = config, level, training, device
-        self.seed = seed
+        self.seed, self.world = seed, world
+        self._losses: dict[str, AveragedLoss] = {}
         self.generator = build_generator(config, level).to(device)
         self.discriminator = build_discriminator(config, level).to(device)
         aid = training.reconstruction
@@ -80,19 +103,49 @@ class LevelTraining(nn.Module):
         enabled = self.training_config.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the parameters, and so noise and videos, are held in: float32, unless all was made `.double()`."""
+        return next(self.generator.parameters()).dtype
+
+    def averaged(self, name: str) -> AveragedLoss:
+        """The loss that optimizer `name` lowers.
+
+        Made at the first use, by all processes together: when weights are loaded and in their final type.
+        """
+        if name not in self._losses:
+            if name == "discriminator":
+                self._losses[name] = AveragedLoss(discriminator_loss, [self.discriminator], self.world)
+            else:
+                trained = [self.generator, *([self.encoder] if self.encoder else [])]
+                self._losses[name] = AveragedLoss(generator_loss, trained, self.world)
+        return self._losses[name]
+
     def noise(self, step: int, use: str, batch: int) -> Tensor:
         """Standard normal z `(batch, z_dim)` that depends on the run's seed, the step and its use only."""
         z_dim = self.config.levels[self.level - 1].z_dim
-        return torch.randn(batch, z_dim, generator=seeded("train-z", self.seed, self.level, step, use)).to(self.device)
+        z = torch.randn(batch, z_dim, generator=seeded("train-z", self.seed, self.level, step, use))
+        return z.to(self.device, self.dtype)
 
     def generate(self, z: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
         """G_l(z, y, x^{l-1}) with the statistics of this batch."""
         return self.generator(z, labels) if low is None else self.generator(low, z, labels)
 
-    def score(self, video: Tensor, labels: Tensor | None, low: Tensor | None, key: tuple[int | str, ...]) -> Tensor:
-        """All discriminator scores `(B, S)`; `key` chooses the frames of the spatial one."""
+    def score(
+        self, video: Tensor, labels: Tensor | None, low: Tensor | None, key: tuple[int | str, ...], share: Share
+    ) -> Tensor:
+        """All discriminator scores `(B, S)` of this share; `key` chooses augmentations, and frames of the spatial one.
+
+        Real and generated videos are augmented alike, and with gradient (Zhao et al. 2020).
+        """
+        kinds = self.training_config.augment
+        if kinds:
+            draws = torch.rand(share.total, DRAWS, generator=seeded("augment", self.seed, self.level, *key))
+            video, low = augment(video, low, kinds, share.of(draws).to(video))
         chooser = seeded("frames", self.seed, self.level, *key)
-        frames = choose_frames(video, self.training_config.spatial_frames, chooser)
+        frames = choose_frames(
+            video, self.training_config.spatial_frames, chooser, first=share.first, of=share.total
+        )
         return self.discriminator(video, frames, labels, low)
 
 
@@ -105,81 +158,117 @@ def _frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-def discriminator_update(level: LevelTraining, batch: LevelBatch, step: int, number: int) -> Metrics:
-    """One update of all discriminators of the level; `number` counts the updates within a step."""
+def discriminator_update(level: LevelTraining, batches: Sequence[LevelBatch], step: int, number: int) -> Metrics:
+    """One update of all discriminators of the level; `number` counts the updates within a step.
+
+    `batches` are this process's parts. The metrics are means over parts and processes.
+    """
     power_iterate(level.discriminator)
-    with level.autocast():
-        with torch.no_grad():
-            z = level.noise(step, f"discriminator {number}", len(batch.video))
-            fake = level.generate(z, batch.fake_labels, batch.fake_low)
-        with parametrize.cached():
-            real_scores = level.score(batch.video, batch.labels, batch.low, (step, number, "real"))
-            fake_scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, number, "fake"))
-            loss = losses.geometric_hinge_discriminator(real_scores, fake_scores)
-            _apply(level, "discriminator", loss)
-    return {"loss_d": loss.item(), "score_real": real_scores.mean().item(), "score_fake": fake_scores.mean().item()}
+    return _update(level, "discriminator", batches, step, number)
 
 
-def generator_update(level: LevelTraining, batch: LevelBatch, step: int) -> Metrics:
-    """One update of the generator: adversarial, and reconstruction where the config has that aid."""
+def generator_update(level: LevelTraining, batches: Sequence[LevelBatch], step: int) -> Metrics:
+    """One update of the generator: adversarial, and reconstruction where the config has that aid.
+
+    `batches` are this process's parts. The metrics are means over parts and processes.
+    """
     power_iterate(level.generator)
     level.set_learning_rate(step)
-    metrics: Metrics = {}
-    loss = torch.zeros((), device=level.device)
-    with level.autocast(), _frozen(level.discriminator), parametrize.cached():
-        aid = level.training_config.reconstruction
-        if level.adversarial(step):
-            fake = level.generate(level.noise(step, "generator", len(batch.video)), batch.fake_labels, batch.fake_low)
-            scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, "generator"))
-            adversarial = losses.geometric_hinge_generator(scores)
-            metrics["loss_g"] = adversarial.item()
-            loss = loss + level.training_config.adversarial_weight * adversarial
-        if aid is not None:
-            error, parts = _reconstruct(level, batch, step)
-            metrics |= parts
-            loss = loss + (aid.weight if level.adversarial(step) else 1.0) * error
-        _apply(level, "generator", loss)
+    with _frozen(level.discriminator):
+        metrics = _update(level, "generator", batches, step)
     if level.average is not None:
         _update_average(level, step)
     return metrics
 
 
-def _apply(level: LevelTraining, name: str, loss: Tensor) -> None:
-    optimizer = level.optimizers[name]
+def _update(level: LevelTraining, name: str, batches: Sequence[LevelBatch], *when: int) -> Metrics:
+    """A step of optimizer `name` down the mean of its loss over parts and processes."""
+    optimizer, loss = level.optimizers[name], level.averaged(name)
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(level.device.type, enabled=False):
-        loss.backward()
+    told: list[Told] = []
+    with synchronised(level.generator, level.world.group):
+        for number, batch in enumerate(batches, start=1):
+            with level.autocast(), parametrize.cached(), loss.part(last=number == len(batches)):
+                value, metrics = loss(level, batch.to(level.dtype), *when)
+                with torch.autocast(level.device.type, enabled=False):
+                    (value / len(batches)).backward()
+            told.append(metrics)
     optimizer.step()
+    return level.world.mean(_mean(told))
 
 
-def _reconstruct(level: LevelTraining, batch: LevelBatch, step: int) -> tuple[Tensor, Metrics]:
-    """Error of the real clip made again from its code (level 1) or from its real x^{l-1} (above)."""
+def _mean(told: Sequence[Told]) -> Metrics:
+    """Metrics of equal parts as those of the whole; each part is read from the device once."""
+    values = zip(*(torch.stack(list(part.values())).tolist() for part in told), strict=True)
+    return {key: sum(parts) / len(parts) for key, parts in zip(told[0], values, strict=True)}
+
+
+def discriminator_loss(level: LevelTraining, batch: LevelBatch, step: int, number: int) -> tuple[Tensor, Told]:
+    """Geometric hinge on the scores of real and of newly generated videos (HVG appendix B)."""
+    with torch.no_grad():
+        z = batch.share.of(level.noise(step, f"discriminator {number}", batch.share.total))
+        fake = level.generate(z, batch.fake_labels, batch.fake_low)
+    real_scores = level.score(batch.video, batch.labels, batch.low, (step, number, "real"), batch.share)
+    fake_scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, number, "fake"), batch.share)
+    loss = losses.geometric_hinge_discriminator(real_scores, fake_scores)
+    told = {"loss_d": loss, "score_real": real_scores.mean(), "score_fake": fake_scores.mean()}
+    return loss, {key: value.detach() for key, value in told.items()}
+
+
+def generator_loss(level: LevelTraining, batch: LevelBatch, step: int) -> tuple[Tensor, Told]:
+    """Adversarial and reconstruction loss, weighted; each where it takes part in step `step`."""
+    told: Told = {}
+    loss = torch.zeros((), device=level.device)
     aid = level.training_config.reconstruction
-    assert aid is not None
+    if level.adversarial(step):
+        z = batch.share.of(level.noise(step, "generator", batch.share.total))
+        fake = level.generate(z, batch.fake_labels, batch.fake_low)
+        scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, "generator"), batch.share)
+        adversarial = losses.geometric_hinge_generator(scores)
+        told["loss_g"] = adversarial.detach()
+        loss = loss + level.training_config.adversarial_weight * adversarial
+    if aid is not None:
+        error, parts = _reconstruct(level, batch, step, aid)
+        told |= parts
+        loss = loss + (aid.weight if level.adversarial(step) else 1.0) * error
+    return loss, told
+
+
+def _reconstruct(
+    level: LevelTraining, batch: LevelBatch, step: int, aid: ReconstructionConfig
+) -> tuple[Tensor, Told]:
+    """Error of the real clip made again from its code (level 1) or from its real x^{l-1} (above).
+
+    The mean KL is that over all processes. Over the parts of an accumulated batch it is each part's own, as
+    its batch statistics are, so that no part needs to be computed twice.
+    """
+    share = batch.share
     if level.encoder is None:
         assert batch.low is not None
-        low = _disturb(batch.low, level.training_config.condition_noise, seeded("disturb", level.seed, step))
-        output = level.generate(level.noise(step, "reconstruction", len(low)), batch.labels, low)
-        return _error(output, batch.video, aid)
+        low = _disturb(batch.low, level.training_config.condition_noise, seeded("disturb", level.seed, step), share)
+        z = share.of(level.noise(step, "reconstruction", share.total))
+        return _error(level.generate(z, batch.labels, low), batch.video, aid)
     mean, log_var = level.encoder(batch.video, batch.labels)
-    z = losses.sample_code(mean, log_var, seeded("code", level.seed, step))
-    error, metrics = _error(level.generate(z, batch.labels, None), batch.video, aid)
-    kl = losses.gaussian_kl(mean, log_var)
-    return error + aid.capacity_weight * losses.capacity(kl, aid.nats), metrics | {"kl": kl.mean().item()}
+    noise = share.of(torch.randn(share.total, mean.shape[1], generator=seeded("code", level.seed, step)))
+    z = losses.sample_code(mean, log_var, noise.to(mean))
+    error, told = _error(level.generate(z, batch.labels, None), batch.video, aid)
+    kl = level.world.average(losses.gaussian_kl(mean, log_var).mean())
+    return error + aid.capacity_weight * losses.capacity(kl, aid.nats), told | {"kl": kl.detach()}
 
 
-def _error(output: Tensor, target: Tensor, aid: ReconstructionConfig) -> tuple[Tensor, Metrics]:
+def _error(output: Tensor, target: Tensor, aid: ReconstructionConfig) -> tuple[Tensor, Told]:
     """Error of the frames and, weighted, of the motion between them."""
     frames, motion = losses.reconstruction_error(output, target), losses.motion_error(output, target)
-    return frames + aid.motion_weight * motion, {"reconstruction": frames.item(), "motion": motion.item()}
+    return frames + aid.motion_weight * motion, {"reconstruction": frames.detach(), "motion": motion.detach()}
 
 
-def _disturb(low: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+def _disturb(low: Tensor, largest: float, generator: torch.Generator, share: Share) -> Tensor:
     """Add noise of a random strength up to `largest` a clip: generated conditions are not clean either."""
     if largest == 0:
         return low
-    strength = largest * torch.rand(len(low), 1, 1, 1, 1, generator=generator)
-    return low + (strength * torch.randn(low.shape, generator=generator)).to(low.device)
+    strength = share.of(largest * torch.rand(share.total, 1, 1, 1, 1, generator=generator))
+    noise = share.of(torch.randn(share.total, *low.shape[1:], generator=generator))
+    return low + (strength * noise).to(low)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,9 +24,12 @@ def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
 
 
-def capacity(kl: Tensor, nats: float) -> Tensor:
-    """|mean KL - nats|: holds the information of a code at a set amount (Burgess et al. 2018)."""
-    return (kl.mean() - nats).abs()
+def capacity(mean_kl: Tensor, nats: float) -> Tensor:
+    """|mean KL - nats|: holds the information of a code at a set amount (Burgess et al. 2018).
+
+    `mean_kl` `()` is the mean over the whole batch: the distances of parts of it do not average to its own.
+    """
+    return (mean_kl - nats).abs()
 
 
 def reconstruction_error(output: Tensor, target: Tensor) -> Tensor:
@@ -42,7 +44,6 @@ def motion_error(output: Tensor, target: Tensor) -> Tensor:
     return (output.diff(dim=1) - target.diff(dim=1)).abs().mean()
 
 
-def sample_code(mean: Tensor, log_var: Tensor, generator: torch.Generator) -> Tensor:
-    """A code `(B, z)` from N(mean, exp(log_var)), its noise drawn on the CPU."""
-    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+def sample_code(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
+    """A code from N(mean, exp(log_var)): `mean`, `log_var` and standard normal `noise` are `(B, z)`."""
     return mean + noise * (0.5 * log_var).exp()
