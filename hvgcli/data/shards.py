@@ -217,7 +217,7 @@ def _clip(entry: Any, shards: Sequence[Shard], codec: Codec, classes: int) -> Cl
     _require(0 < rate <= 100_000, f"rate {rate} must be above 0")
     return Clip(
         path=Path(f"{shard.place.name}/{shard.file}/{key}"),
-        label=_whole(label, 0, classes - 1, "label") if classes else _whole_none(label),
+        label=_label(label, classes),
         frames=frames,
         rate=rate,
         height=_whole(entry["height"], 1, MAX_SIDE, "height"),
@@ -226,8 +226,11 @@ def _clip(entry: Any, shards: Sequence[Shard], codec: Codec, classes: int) -> Cl
     )
 
 
-def _whole_none(label: Any) -> None:
+def _label(label: Any, classes: int) -> int | None:
+    if classes:
+        return _whole(label, 0, classes - 1, "label")
     _require(label is None, f"label {label!r} in a set without classes")
+    return None
 
 
 def _span(value: Any, shard: Shard) -> Span:
@@ -237,7 +240,7 @@ def _span(value: Any, shard: Shard) -> Span:
     return offset, size, _whole(crc, 0, 0xFFFFFFFF, "crc")
 
 
-def verify(index: ClipIndex, place: Place) -> list[tuple[str, str]]:
+def verify(index: ClipIndex) -> list[tuple[str, str]]:
     """Compare every shard with its checksum: (file, what is wrong), the second empty for a good one."""
     from hvgcli.checkpoints import sha256
 

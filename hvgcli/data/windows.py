@@ -1,4 +1,4 @@
-"""Training samples: which window of which clip, drawn as a pure function of (seed, step, sample).
+"""Training samples: which window of which clip, a pure function of (seed, step, sample).
 
 Nothing is remembered between draws, so a run continues from its step number alone, and a batch can
 be split over processes: sample i of step s is the same wherever it is drawn.
@@ -15,6 +15,7 @@ import torch
 
 from hvgcli.data.cache import FrameCache, resize_uint8
 from hvgcli.data.clips import Clip, ClipIndex
+from hvgcli.data.order import permuted
 from hvgcli.errors import DataError, MediaError
 
 MAX_FAILURES = 100  # clips that may fail for one sample before a folder is given up as damaged
@@ -33,9 +34,11 @@ class WindowSpec:
     random_scale: tuple[float, float] = (1.0, 1.0)
     """Side of the square crop, as a range of fractions of the clip's short side."""
     balance_classes: bool = False
-    """Draw the class first, each as likely, then the clip."""
+    """Draw the class first, each as likely, then the clip; without it every epoch has each clip once."""
     flip: bool = True
     """Mirror half of the samples left to right."""
+    batch_size: int = 1
+    """Samples of a step, all processes together: an epoch is counted in them."""
     random_stride: bool = False
     """Draw half of the windows at half the stride (where it is even)."""
 
@@ -90,7 +93,7 @@ def _table(index: ClipIndex, spec: WindowSpec, without: frozenset[int]) -> _Tabl
 
 
 def eligible(index: ClipIndex, spec: WindowSpec) -> int:
-    """Number of clips that are long enough for a window, if need be at a smaller stride."""
+    """Number of clips that are long enough for a window, if need be at a smaller stride: the clips of an epoch."""
     return len(_table(index, spec, frozenset()).strides)
 
 
@@ -101,14 +104,34 @@ def _crop(rng: np.random.Generator, clip: Clip, spec: WindowSpec) -> tuple[int, 
     return int(rng.integers(clip.height - side + 1)), int(rng.integers(clip.width - side + 1)), side
 
 
+@lru_cache(maxsize=4)
+def _epoch(index: ClipIndex, spec: WindowSpec, seed: int, epoch: int) -> np.ndarray:
+    numbers = np.array(list(_table(index, spec, frozenset()).strides), np.int64)
+    shards = [index.clips[i].shard for i in numbers]
+    in_shards = np.array(shards, np.int64) if all(shard is not None for shard in shards) else None
+    return permuted(numbers, in_shards, seed, epoch)
+
+
+def clip_at(index: ClipIndex, spec: WindowSpec, seed: int, step: int, sample: int) -> int:
+    """Number of the clip of a sample where classes are not balanced: every epoch has each eligible clip once."""
+    epoch, place = divmod(step * spec.batch_size + sample, eligible(index, spec))
+    return int(_epoch(index, spec, seed, epoch)[place])
+
+
+def _draw_clip(table: _Table, rng: np.random.Generator) -> int:
+    """Draw a class, if they are balanced, and in it a clip in proportion to its number of start positions."""
+    members, cumulative = table.groups[int(rng.integers(len(table.groups)))]
+    return int(members[np.searchsorted(cumulative, rng.integers(cumulative[-1]), side="right")])
+
+
 def choose(
     index: ClipIndex, spec: WindowSpec, seed: int, step: int, sample: int, without: frozenset[int] = frozenset()
 ) -> Choice:
     """Draw one sample: a pure function of its arguments.
 
-    The clip is drawn in proportion to its number of start positions, among all clips or, with
-    `balance_classes`, among those of an evenly drawn class. A clip too short for the spec's stride
-    gets the largest divisor of it that fits.
+    The clip is the next one of the epoch (`clip_at`). With `balance_classes`, and in the place of one that
+    failed, it is drawn: in proportion to its number of start positions, among those of an evenly drawn
+    class or among all. A clip too short for the spec's stride gets the largest divisor of it that fits.
 
     Args:
         seed, step, sample: not negative; `sample` counts over the whole batch, all processes together.
@@ -124,8 +147,8 @@ def choose(
         longest = max((clip.frames for clip in index.clips), default=0)
         raise DataError(f"no clip has the {spec.frames} frames of a training window: the longest has {longest}")
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, step, sample, len(without)))))
-    members, cumulative = table.groups[int(rng.integers(len(table.groups)))]
-    number = int(members[np.searchsorted(cumulative, rng.integers(cumulative[-1]), side="right")])
+    drawn = spec.balance_classes or without
+    number = _draw_clip(table, rng) if drawn else clip_at(index, spec, seed, step, sample)
     clip, stride = index.clips[number], table.strides[number]
     halved = rng.random() < 0.5  # drawn always, so that options do not shift the draws after it
     if spec.random_stride and halved and spec.stride % 2 == 0 and stride == spec.stride:
