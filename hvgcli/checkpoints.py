@@ -125,15 +125,20 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
     Tensors are stored contiguous; those that share memory are stored apart.
     Errors: `MediaError` when the file cannot be written (no space, no permission).
     """
+    with atomic(path) as part:
+        write_tensors(part, tensors, metadata, path)
+
+
+def write_tensors(part: Path, tensors: dict[str, Tensor], metadata: dict[str, Any], path: Path) -> None:
+    """`save_tensors` inside an `atomic` block of the caller: writes to `part`, and names `path` in errors."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     header = {HEADER_KEY: json.dumps({**metadata, "format_version": FORMAT_VERSION})}
-    with atomic(path) as part:
-        try:
-            save_file(_unshared(tensors), part, metadata=header)
-        except SafetensorError as error:
-            raise MediaError(f"cannot write {path}: {error}") from error
+    try:
+        save_file(_unshared(tensors), part, metadata=header)
+    except SafetensorError as error:
+        raise MediaError(f"cannot write {path}: {error}") from error
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

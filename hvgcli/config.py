@@ -276,7 +276,9 @@ class TrainingConfig:
         for name in ("discriminator_updates", "spatial_frames", "condition_reuse"):
             _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} must be at least 1")
         _require(self.condition_noise >= 0, f"condition_noise {self.condition_noise} must not be negative")
-        _require(self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16: change --precision")
+        _require(
+            self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16: change --precision"
+        )
         _require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1): change --ema")
         low, high = self.random_scale
         _require(0 < low <= high <= 1, f"random_scale {self.random_scale} must be in (0, 1] and ordered")
@@ -318,7 +320,8 @@ def _build(kind: Any, data: Any, where: str) -> Any:
     unknown = sorted(set(data) - set(known))
     _require(not unknown, f"{where} has unknown field {', '.join(unknown)}: it may be of a newer version of hvg")
     for key, value in data.items():
-        _require(_fits(value, known[key]), f"{where}: {key} is {_short(value)}, of the wrong type: expected {known[key]}")
+        wanted = known[key]
+        _require(_fits(value, wanted), f"{where}: {key} is {_short(value)}, of the wrong type: expected {wanted}")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     try:
         return kind(**values)

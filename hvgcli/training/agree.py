@@ -9,7 +9,7 @@ from hvgcli.errors import HvgError, PeerError
 from hvgcli.training.distributed import World
 
 # What torch's transports say when the process at the other end has gone.
-_GONE = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited", "socket closed")
+_GONE = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited", "socket")
 
 
 @contextmanager

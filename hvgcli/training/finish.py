@@ -18,7 +18,7 @@ from hvgcli.sampling.hierarchy import Hierarchy, Progress
 from hvgcli.sampling.measure import measure_any_length, record
 from hvgcli.sampling.statistics import long_passes
 from hvgcli.training.level import LevelTraining
-from hvgcli.training.loop import Run
+from hvgcli.training.plan import Run
 from hvgcli.training.run_state import load_state, states
 
 SIGMAS = (0.5, 1.0)  # tables that ship: for pictures and for evaluation
@@ -37,7 +37,7 @@ def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
     the statistics are those of the very weights that will be used.
     """
     level = LevelTraining(run.config, run.level, run.training, device)
-    step = load_state(states(run.out)[-1][1], level)
+    step = int(load_state(states(run.out)[-1][1], level)["step"])
     generator = copy.deepcopy(level.sampler).eval().requires_grad_(False)
     bake_spectral_norm(generator)
     for parameter in generator.parameters():

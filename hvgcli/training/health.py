@@ -1,4 +1,4 @@
-"""Whether a run is still worth its electricity: losses and weights that are finite, losses that explode, early stopping.
+"""Whether a run should go on: losses and weights that are finite, losses that explode, early stopping.
 
 Everything here is decided from the metrics alone, which are the same in every process, and what early
 stopping has seen travels with the saved state: a resumed run decides as the uninterrupted one does.

@@ -3,76 +3,72 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from hvgcli import __version__
-from hvgcli.checkpoints import read_json, read_model_config, write_json
-from hvgcli.config import FORMAT_VERSION, ModelConfig, Preset, TrainingConfig, to_dict, training_from_dict
+from hvgcli.data.ahead import Ahead
 from hvgcli.data.cache import FrameCache
-from hvgcli.data.clips import Clip, ClipIndex, scan
-from hvgcli.errors import UsageError
+from hvgcli.data.clips import Clip, ClipIndex
+from hvgcli.errors import MediaError, WeightsError
 from hvgcli.sampling import hierarchy as hierarchies
-from hvgcli.training.batches import BatchSource, Conditions, class_weights
+from hvgcli.training.agree import together
+from hvgcli.training.batches import BatchSource, Conditions, Loaded, class_weights
+from hvgcli.training.distributed import ALONE, Share, World
+from hvgcli.training.health import Health, Watch
 from hvgcli.training.level import LevelTraining, Metrics, discriminator_update, generator_update
+from hvgcli.training.plan import Run
 from hvgcli.training.report import Scalars, sample_sheet
-from hvgcli.training.run_state import resume, save_state
+from hvgcli.training.run_folder import claim, locked, machine
+from hvgcli.training.run_state import remove_leftovers, resume, save_state
 from hvgcli.video import tile, write_image
 
 CACHE_BYTES = 4 << 30
+SHEET_ROWS = 32  # samples on a sheet, at most
+
+Update = tuple[int, int]
+"""Step, and number of the update within it."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is kept, none of which changes its weights."""
+    """How a run is kept and carried out, none of which changes its weights but `patience` and `compiled`."""
 
     samples_every: int = 200
     save_every: int = 100
     keep: int = 2
-    tensorboard: bool = True
+    table: bool = True
+    """Write metrics.csv."""
+    tensorboard: bool = False
     device: str = "cpu"
+    compiled: bool = False
+    """torch.compile the networks: other rounding, so not bit by bit the run without it."""
+    workers: int = 1
+    """Threads that load the next batches while the networks compute; 0 loads when a batch is needed."""
+    watch: str = "reconstruction"
+    """Metric of early stopping."""
+    patience: int | None = None
+    """Steps without a better smoothed metric after which training ends; None trains all steps."""
+    command: str = ""
+    """The command line, for run.json."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What is trained, from what, to where."""
+class Ended:
+    """How a call of `train_level` ended."""
 
-    out: Path
-    config: ModelConfig
-    level: int
-    training: TrainingConfig
-    data: Path
-    below: Path | None
-    """Model folder with the levels below; None at level 1."""
-    seed: int = 0
+    step: int
+    """Generator updates done in all."""
+    reason: Literal["done", "early", "stopped"]
+    """All steps are done; the watched metric stopped improving; `stop` asked for it."""
 
-
-def plan(
-    preset: Preset, level: int, data: Path, out: Path, below: Path | None, changes: dict[str, object], seed: int
-) -> tuple[Run, ClipIndex]:
-    """Check the request against the preset, the data and the model below; nothing is written."""
-    if not 1 <= level <= len(preset.model.levels):
-        raise UsageError(f"level {level} is not in {preset.model.name}: it has levels 1..{len(preset.model.levels)}")
-    if (below is None) != (level == 1):
-        raise UsageError(
-            "level 1 has no model below: leave out --model"
-            if level == 1
-            else f"level {level} is trained on the levels below: give --model with the folder of level {level - 1}"
-        )
-    index = scan(data)
-    config = preset.model.with_classes(index.classes if preset.model.conditional else ())
-    if preset.model.conditional and not index.classes:
-        raise UsageError(f"preset {preset.model.name} needs a folder a class, {data} is a flat folder of clips")
-    training: TrainingConfig = replace(preset.training[level - 1], **changes)  # type: ignore[arg-type]
-    if below is not None:
-        lower = read_model_config(below)
-        if lower.levels[: level - 1] != config.levels[: level - 1] or lower.classes != config.classes:
-            raise UsageError(f"{below} has other levels or classes than {config.name} with {data}: train it again")
-    return Run(out, config, level, training, data, below, seed), index
+    @property
+    def finished(self) -> bool:
+        """Whether the run is at its end, so that the model can be made of it."""
+        return self.reason != "stopped"
 
 
 def train_level(
@@ -83,137 +79,188 @@ def train_level(
     progress: Callable[[int, Metrics], None],
     warn: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
-) -> int:
-    """Train until the run's steps are done, continuing from its last state; returns the steps done.
+    world: World = ALONE,
+) -> Ended:
+    """Train until the run's steps are done, continuing from its last state.
 
-    progress is called with the step and its metrics. When `stop` returns True the state is saved and
-    the loop ends early, as it does on Ctrl-C.
+    progress is called with the step and its metrics. When `stop` returns True in any process, all end after
+    the same step with its state saved; so they do on an exception between two steps, Ctrl-C included. Within
+    a step the last saved state stays, because a half-done step could not be continued exactly.
+
+    Errors: `TrainingError` for losses or weights that went wrong, `MediaError` where the run folder cannot be
+    written, `UsageError` where it belongs to another run, `PeerError` where another process has failed.
     """
-    # -- the run folder: the same command continues, another one is refused
-    run.out.mkdir(parents=True, exist_ok=True)
-    with _locked(run.out):
-        _claim(run, warn)
+    device = torch.device(options.device)
+    with ExitStack() as opened:
+        # -- the run folder: the same command continues, another one is refused
+        with together(world):
+            if world.main:
+                run.out.mkdir(parents=True, exist_ok=True)
+                opened.enter_context(locked(run.out))
+                claim(run, machine(device, world.size, options.command), warn)
+                remove_leftovers(run.out)
 
-        # -- networks, data
-        device = torch.device(options.device)
-        torch.manual_seed(run.seed)
-        level = LevelTraining(run.config, run.level, run.training, device, run.seed)
-        done = resume(run.out, level, warn)
-        bad: dict[str, str] = {}
+        # -- networks, state, data
+        with together(world):
+            torch.manual_seed(run.seed)
+            level = LevelTraining(run.config, run.level, run.training, device, run.seed, world)
+            header = resume(run.out, level, warn if world.main else lambda message: None)
+            source = _source(run, index, device, warn, world)
+        done = saved = int(header["step"])
+        _check_same_state(world, done)
+        health, watch = Health(), _watch(run, options)
+        if watch is not None:
+            watch.restore(header.get("watch"))
+        if options.compiled:
+            level.generator.compile()
+            level.discriminator.compile()
 
-        def on_bad(clip: Clip, reason: str) -> None:
-            if str(clip.path) not in bad:
-                bad[str(clip.path)] = reason
-                warn(f"skipped a clip ({len(bad)} so far): {reason}")
+        def save() -> None:
+            nonlocal saved
+            with together(world):
+                if world.main:
+                    scalars.sync()
+                    _save(run, level, done, options.keep, watch, saved)
+            saved = done
 
-        conditions = _conditions(run, index, device)
-        cache = FrameCache(CACHE_BYTES)
-        source = BatchSource(run.config, run.level, run.training, index, cache, conditions, run.seed, device, on_bad)
+        with together(world):
+            written = world.main
+            scalars = opened.enter_context(
+                Scalars(run.out, done, table=options.table and written, tensorboard=options.tensorboard and written)
+            )
 
         # -- the loop
-        with Scalars(run.out, done, tensorboard=options.tensorboard) as scalars:
+        loads = opened.enter_context(_ahead(run, level, source, options.workers))
+        while done < run.training.steps and not (watch and watch.over):
+            if world.any(stop()):
+                if done > saved:
+                    save()
+                return Ended(done, "stopped")
+            metrics = _step(level, source, loads, done)
+            with together(world):
+                health.check(done + 1, metrics, saved)
+            done += 1
+            if watch is not None:
+                watch.see(done, metrics)
+            last = done == run.training.steps or bool(watch and watch.over)
             try:
-                while done < run.training.steps and not stop():
-                    started = time.perf_counter()
-                    metrics: Metrics = {}
-                    adversarial = level.adversarial(done)
-                    if adversarial:
-                        for number in range(run.training.discriminator_updates):
-                            metrics |= discriminator_update(level, source.batch(done, number), done, number)
-                    last = source.batch(done, run.training.discriminator_updates, conditions=adversarial)
-                    metrics |= generator_update(level, last, done)
-                    done += 1
-                    metrics["seconds"] = time.perf_counter() - started
+                if world.main:
                     scalars.write(done, metrics)
-                    progress(done, metrics)
-                    if done % options.samples_every == 0 or done == run.training.steps:
-                        _write_samples(run, level, source, done, scalars)
-                    if done % options.save_every == 0 or done == run.training.steps:
-                        save_state(run.out, level, done, options.keep)
+                progress(done, metrics)
             except KeyboardInterrupt:
-                save_state(run.out, level, done, options.keep)
+                save()
                 raise
-            if done < run.training.steps:
-                save_state(run.out, level, done, options.keep)
-        return done
+            if last or done % options.samples_every == 0:
+                with together(world):
+                    if world.main:
+                        _write_samples(run, level, source, done, scalars)
+            if last or done % options.save_every == 0:
+                save()
+        return Ended(done, "done" if done >= run.training.steps else "early")
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep two processes from training in one folder; freed also when the process dies."""
-    with (folder / "run.lock").open("w") as file:
-        try:
-            import fcntl  # not on Windows, where the check is left out
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            message = f"{folder} is being trained by another process: wait for it, or give a new --out"
-            raise UsageError(message) from error
-        yield
-
-
-def _claim(run: Run, warn: Callable[[str], None]) -> None:
-    """Write run.json, or check that the folder is of this very run.
-
-    Other networks, another level or seed are refused. More steps only go on; whatever else differs is
-    allowed, with a warning that the weights will not be those of one uninterrupted run.
-    """
-    record = {
-        "format_version": FORMAT_VERSION,
-        "version": __version__,
-        "model": to_dict(run.config),
-        "level": run.level,
-        "training": to_dict(run.training),
-        "data": str(run.data.resolve()),
-        "below": None if run.below is None else str(run.below.resolve()),
-        "seed": run.seed,
-    }
-    path = run.out / "run.json"
-    if path.exists():
-        known = read_json(path)
-        for key in ("model", "level", "seed"):
-            if _plain(known.get(key)) != _plain(record[key]):
-                raise UsageError(f"{run.out} holds another run (its {key} differs): give a new --out folder")
-        before = replace(training_from_dict(known["training"]), steps=run.training.steps)
-        names = (field.name for field in fields(before))
-        changed = [name for name in names if getattr(before, name) != getattr(run.training, name)]
-        changed += [key for key in ("data", "below") if known.get(key) != record[key]]
-        if changed:
-            warn(f"{run.out} goes on with other settings than it began with: {', '.join(changed)}")
-    write_json(path, record)
+def _step(level: LevelTraining, source: BatchSource, loads: Ahead[Update, Loaded], step: int) -> Metrics:
+    """One step: the discriminators' updates, then the generator's. Its metrics, with the seconds it took."""
+    started, waited = time.perf_counter(), 0.0
+    metrics: Metrics = {}
+    adversarial = level.adversarial(step)
+    for number in _updates(level, step):
+        asked = time.perf_counter()
+        with together(level.world):
+            loaded = loads((step, number))
+        waited += time.perf_counter() - asked
+        batches = source.batches(step, number, loaded, conditions=adversarial)
+        if number < level.training_config.discriminator_updates:
+            metrics |= discriminator_update(level, batches, step, number)
+        else:
+            metrics |= generator_update(level, batches, step)
+    metrics["seconds"] = time.perf_counter() - started
+    metrics["data_seconds"] = waited
+    return metrics
 
 
-def _plain(value: object) -> object:
-    """Tuples as lists, as JSON has them."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+def _updates(level: LevelTraining, step: int) -> range:
+    """Numbers of the updates of a step; the last one is the generator's."""
+    count = level.training_config.discriminator_updates
+    return range(0 if level.adversarial(step) else count, count + 1)
+
+
+def _ahead(run: Run, level: LevelTraining, source: BatchSource, workers: int) -> Ahead[Update, Loaded]:
+    """Loads the data of the next updates while the networks compute."""
+
+    def following(update: Update) -> Update | None:
+        step, number = update
+        if number < run.training.discriminator_updates:
+            return step, number + 1
+        return (step + 1, _updates(level, step + 1)[0]) if step + 1 < run.training.steps else None
+
+    return Ahead(lambda update: source.load(*update), following, workers=workers, depth=workers)
+
+
+def _check_same_state(world: World, step: int) -> None:
+    """All processes read the run folder: `WeightsError` where they do not see the same state."""
+    if world.any(world.mean({"step": float(step)})["step"] != step):
+        raise WeightsError(
+            f"process {world.rank} goes on from step {step} and others from another: "
+            "--out must be a folder that all machines share"
+        )
+
+
+def _watch(run: Run, options: RunOptions) -> Watch | None:
+    if options.patience is None:
+        return None
+    aid = run.training.reconstruction
+    start = aid.steps if aid is not None and aid.steps < run.training.steps else 0
+    return Watch(options.watch, options.patience, start)
+
+
+def _source(
+    run: Run, index: ClipIndex, device: torch.device, warn: Callable[[str], None], world: World
+) -> BatchSource:
+    bad: dict[str, str] = {}
+
+    def on_bad(clip: Clip, reason: str) -> None:
+        if str(clip.path) not in bad:
+            bad[str(clip.path)] = reason
+            warn(f"skipped a clip ({len(bad)} so far): {reason}")
+
+    cache = FrameCache(CACHE_BYTES)
+    conditions = _conditions(run, index, device)
+    return BatchSource(run.config, run.level, run.training, index, cache, conditions, run.seed, device, on_bad, world)
 
 
 def _conditions(run: Run, index: ClipIndex, device: torch.device) -> Conditions | None:
     if run.below is None:
         return None
     lower = hierarchies.load(run.below, levels=run.level - 1, device=device)
+    lower.config = run.config  # the same networks, with this run's window
     lower.half = (run.training.precision == "bf16",) * (run.level - 1)
     training = run.training
     weights = class_weights(index, training, run.config)
     return Conditions(lower, run.level, training.batch_size, training.condition_reuse, run.seed, weights)
 
 
+def _save(run: Run, level: LevelTraining, step: int, keep: int, watch: Watch | None, saved: int) -> None:
+    try:
+        save_state(run.out, level, step, keep, watch=watch.record() if watch else None, last_good=saved)
+    except MediaError as error:
+        raise MediaError(
+            f"{error}; the run is kept up to step {saved}: free some space, then give the same command again"
+        ) from error
+
+
 def _write_samples(run: Run, level: LevelTraining, source: BatchSource, step: int, scalars: Scalars) -> None:
     """A sheet of samples, one a row; above level 1 from generated conditions."""
+    batch = run.training.batch_size
     if source.conditions is None:
-        count = max(run.training.batch_size, run.config.num_classes)
+        count = min(max(batch, run.config.num_classes), SHEET_ROWS)
         labels = torch.arange(count, device=level.device) % run.config.num_classes if run.config.conditional else None
         low = None
     else:
-        low, labels = source.conditions.windows(0, "sheet", level.device)
-        count = len(low)
+        count = min(batch, SHEET_ROWS)
+        low, labels = source.conditions.windows(0, "sheet", level.device, Share(0, count, batch))
     frames = sample_sheet(level, low, labels, count)
     sheet = tile(frames.flatten(0, 1).numpy(), columns=frames.shape[1])
     (run.out / "samples").mkdir(exist_ok=True)
     write_image(run.out / "samples" / f"step-{step:08d}.png", sheet, {})
     scalars.image(step, "samples", sheet)
-

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
 
+from hvgcli.checkpoints import atomic
 from hvgcli.training.level import LevelTraining, Metrics
 
-COLUMNS = ("step", "seconds", "loss_d", "score_real", "score_fake", "loss_g", "reconstruction", "motion", "kl")
+METRICS = ("loss_d", "score_real", "score_fake", "loss_g", "reconstruction", "motion", "kl")
+COLUMNS = ("step", "seconds", "data_seconds", *METRICS)
 SHEET_FRAMES = 8  # frames of each sample on a sheet, evenly spread
 
 
 class Scalars:
-    """Appends one row a step to metrics.csv, and to TensorBoard events where tensorboard is installed."""
+    """Appends one row a step to metrics.csv, and to TensorBoard events.
 
-    def __init__(self, run: Path, step: int, *, tensorboard: bool) -> None:
+    `seconds` is the whole step, `data_seconds` the part of it spent waiting for clips.
+    """
+
+    def __init__(self, run: Path, step: int, *, table: bool = True, tensorboard: bool = False) -> None:
         """`step`: the run goes on after this step; rows beyond it are of a run that was cut off, and dropped."""
-        path = run / "metrics.csv"
-        rows = _rows_up_to(path, step)
-        self._file = path.open("w", newline="")
-        self._csv = csv.DictWriter(self._file, COLUMNS, restval="")
-        self._csv.writeheader()
-        self._csv.writerows(rows)
+        self._file: TextIO | None = None
         self._events: Any = None
+        if table:
+            path = run / "metrics.csv"
+            rows = _rows_up_to(path, step)
+            with atomic(path) as part, part.open("w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS, restval="")
+                writer.writeheader()
+                writer.writerows(rows)
+            self._file = path.open("a", newline="")
+            self._csv = csv.DictWriter(self._file, COLUMNS, restval="")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -39,16 +49,24 @@ class Scalars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._events is not None:
             self._events.close()
 
     def write(self, step: int, metrics: Metrics) -> None:
-        self._csv.writerow({"step": step} | {key: f"{value:.6g}" for key, value in metrics.items()})
-        self._file.flush()
+        """One row: the metrics of `step`, those of COLUMNS."""
+        if self._file is not None:
+            self._csv.writerow({"step": step} | {key: f"{value:.6g}" for key, value in metrics.items()})
+            self._file.flush()
         if self._events is not None:
             for key, value in metrics.items():
                 self._events.add_scalar(key, value, step)
+
+    def sync(self) -> None:
+        """Bring the rows to the disk: no saved state is ahead of the table, even after a power cut."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def image(self, step: int, name: str, sheet: Any) -> None:
         """`sheet`: uint8 (H, W, 3)."""
@@ -60,8 +78,12 @@ def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
     if not path.exists():
         return []
     rows = csv.DictReader(path.read_text(errors="replace").replace("\0", "").splitlines())
-    good = (row for row in rows if set(row) == set(COLUMNS) and str(row["step"]).isdigit())
-    return [row for row in good if int(row["step"]) <= step]
+    return [row for row in rows if _is_whole(row) and int(row["step"]) <= step]
+
+
+def _is_whole(row: dict[str, str]) -> bool:
+    """Whether a row was written to its end, by this version or by one that had fewer columns."""
+    return set(row) <= set(COLUMNS) and None not in row.values() and row.get("step", "").isdigit()
 
 
 @torch.no_grad()

@@ -1,0 +1,375 @@
+"""Carrying out `hvg train-level`: requests to stop, the processes of a run, what people see of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hvgcli.cli.output import Advance, Output
+from hvgcli.errors import MediaError, PeerError, ResourceError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from hvgcli.data.clips import ClipIndex
+    from hvgcli.training.distributed import World
+    from hvgcli.training.loop import Ended, RunOptions
+    from hvgcli.training.plan import Run
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be trained, as it was asked for."""
+
+    level: int
+    data: str
+    out: Path
+    preset: str
+    model: Path | None
+    changes: dict[str, object]
+    """Fields of the preset's training that the user sets."""
+    seed: int
+    window: int | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to end before all steps are done."""
+
+    watch: str
+    patience: int | None
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What a run leaves behind."""
+
+    samples_every: int
+    save_every: int
+    keep: int
+    logs: tuple[str, ...]
+    passes: int
+    notes: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How the work is done."""
+
+    device: torch.device
+    workers: int
+    compiled: bool
+
+
+def carry_out(
+    request: Request, limits: Limits, keeping: Keeping, machine: Machine, *, dry_run: bool, output: Output
+) -> None:
+    """Plan, train and finish; under torchrun the first process alone speaks, writes and finishes."""
+    from hvgcli.training.agree import peer_is_gone
+    from hvgcli.training.distributed import joined
+
+    world = None
+    try:
+        with joined(machine.device) as world:
+            if not world.main:
+                output = Output(mode="quiet", progress_bar=False)
+            warn = _warner(world, output)
+            run, index = _planned(request, limits, machine, world, warn)
+            if dry_run:
+                _emit_plan(run, index, request, keeping, world, output)
+                return
+            ended = _train(run, index, limits, keeping, machine, world, output, warn)
+    except PeerError as error:
+        raise typer.Exit(error.exit_code) from error
+    except RuntimeError as error:
+        if world is None or not peer_is_gone(error, world):
+            raise
+        print(f"hvg: process {world.rank} ends: the connection to another process was lost", file=sys.stderr)
+        raise typer.Exit(1) from error
+    if world.main:
+        _conclude(run, index, ended, keeping, machine.device, output)
+
+
+def _warner(world: World, output: Output) -> Callable[[str], None]:
+    """Warnings, with the number of the process where there are several."""
+    return output.warn if world.size == 1 else lambda message: output.warn(f"process {world.rank}: {message}")
+
+
+def _planned(
+    request: Request, limits: Limits, machine: Machine, world: World, warn: Callable[[str], None]
+) -> tuple[Run, ClipIndex]:
+    from hvgcli.presets import find_preset
+    from hvgcli.training.agree import together
+    from hvgcli.training.plan import plan, usable_clips
+    from hvgcli.training.run_folder import check_claim
+
+    with together(world):
+        run, index = plan(
+            find_preset(request.preset),
+            request.level,
+            request.data,
+            request.out,
+            model_folder(request.model),
+            request.changes,
+            request.seed,
+            window=request.window,
+            processes=world.size,
+        )
+        _check_watch(run, limits)
+        check_claim(run, lambda message: None)
+        if machine.compiled:
+            check_compiler(machine.device)
+    if world.main:
+        for path, reason in index.skipped:
+            warn(f"skipped {path}: {reason}")
+        if short := len(index.clips) - usable_clips(run, index):
+            frames = run.config.levels[run.level - 1].frames
+            warn(f"{short} of {len(index.clips)} clips are shorter than a window of {frames} frames and are not used")
+    return run, index
+
+
+def model_folder(path: Path | None) -> Path | None:
+    """A model folder as it is, or the one inside a finished run."""
+    if path is None:
+        return None
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            return folder
+    if (path / "run.json").is_file():
+        raise WeightsError(f"{path} is a run that is not finished: run its command again until it prints its model")
+    raise WeightsError(f"{path} is neither a run nor a model folder: --model takes the --out of the level below")
+
+
+def read_notes(path: Path | None) -> str:
+    """The text of a file for the model card. `MediaError` when it cannot be read."""
+    try:
+        return "" if path is None else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"cannot read the notes {path}: {error}") from error
+
+
+def names_in(text: str, option: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """ "a,b" -> the names, each of `known` and once; "none" -> none. `UsageError` naming the option otherwise."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if names == ("none",):
+        return ()
+    if wrong := [name for name in names if name not in known]:
+        raise UsageError(f"{option} {wrong[0]!r} is not known: give some of {','.join(known)}, or none")
+    return names
+
+
+def _check_watch(run: Run, limits: Limits) -> None:
+    """`UsageError` where early stopping looks at a metric that this training does not have."""
+    if limits.patience is None:
+        return
+    aid = run.training.reconstruction
+    there = {
+        "reconstruction": aid is not None,
+        "motion": aid is not None,
+        "kl": aid is not None and run.level == 1,
+        "loss_g": aid is None or aid.steps < run.training.steps,
+        "loss_d": aid is None or aid.steps < run.training.steps,
+    }
+    if not there[limits.watch]:
+        names = ", ".join(name for name, has in there.items() if has)
+        raise UsageError(f"--watch {limits.watch} is not a metric of this training: it has {names}")
+
+
+def check_compiler(device: torch.device) -> None:
+    """`ResourceError` where torch.compile does not work for a device, found by compiling one addition."""
+    import torch
+
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # torch has a dozen exceptions for what may be missing, some private
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        message = f"--compile does not work here ({reason[0]}): leave it out, or install a compiler"
+        raise ResourceError(message) from error
+
+
+def _emit_plan(run: Run, index: ClipIndex, request: Request, keeping: Keeping, world: World, output: Output) -> None:
+    """Say what a run would cost; the first process does."""
+    from hvgcli.config import to_dict
+    from hvgcli.presets import find_preset
+    from hvgcli.training.estimate import estimate, steps_per_epoch
+    from hvgcli.training.plan import usable_clips
+
+    if not world.main:
+        return
+    cost = estimate(run, world.size)
+    spec, training = run.config.levels[run.level - 1], run.training
+    usable = usable_clips(run, index)
+    preset = to_dict(find_preset(request.preset))
+    record: dict[str, Any] = {
+        "level": run.level,
+        "output": f"{spec.frames}/{spec.resolution}x{spec.resolution}",
+        "clips": len(index.clips),
+        "usable_clips": usable,
+        "too_short": len(index.clips) - usable,
+        "skipped": len(index.skipped),
+        "classes": list(run.config.classes),
+        "steps": training.steps,
+        "steps_per_epoch": round(steps_per_epoch(run, index), 2),
+        "batch_size": training.batch_size,
+        "accumulate": training.accumulate,
+        "processes": world.size,
+        "samples_per_process": training.batch_size // world.size,
+        "precision": training.precision,
+        "generator_parameters": cost.generator_parameters,
+        "discriminator_parameters": cost.discriminator_parameters,
+        "encoder_parameters": cost.encoder_parameters,
+        "memory": _mebibytes(cost.memory),
+        "memory_of_networks": _mebibytes(cost.networks),
+        "memory_of_activations": _mebibytes(cost.activations),
+        "disk_of_states": _mebibytes((keeping.keep + 1) * cost.state),
+        "out": str(run.out),
+    }
+    as_bytes = {
+        "networks": cost.networks, "activations": cost.activations, "state": cost.state, "memory": cost.memory
+    }
+    output.emit(record | {"bytes": as_bytes, "preset": preset, "training": to_dict(training)}, ident=run.out)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def _train(
+    run: Run,
+    index: ClipIndex,
+    limits: Limits,
+    keeping: Keeping,
+    machine: Machine,
+    world: World,
+    output: Output,
+    warn: Callable[[str], None],
+) -> Ended:
+    from hvgcli.training.loop import train_level
+
+    options = _options(limits, keeping, machine, world, output)
+    with output.progress(f"level {run.level}", run.training.steps) as advance, stopping(limits.minutes) as stop:
+        report = _reporter(advance, output)
+        ended = train_level(run, index, options, progress=report, warn=warn, stop=stop, world=world)
+        if stop.interrupted and not ended.finished:
+            output.note(f"stopped after step {ended.step}; the same command goes on")
+            raise KeyboardInterrupt
+    return ended
+
+
+def _options(limits: Limits, keeping: Keeping, machine: Machine, world: World, output: Output) -> RunOptions:
+    from hvgcli.training.loop import RunOptions
+
+    return RunOptions(
+        samples_every=keeping.samples_every,
+        save_every=keeping.save_every,
+        keep=keeping.keep,
+        table="csv" in keeping.logs,
+        tensorboard=world.main and "tensorboard" in keeping.logs and _has_tensorboard(output),
+        device=str(machine.device),
+        compiled=machine.compiled,
+        workers=machine.workers,
+        watch=limits.watch,
+        patience=limits.patience,
+        command=shlex.join(["hvg", *sys.argv[1:]]),
+    )
+
+
+def _has_tensorboard(output: Output) -> bool:
+    from importlib.util import find_spec
+
+    if find_spec("tensorboard") is None:
+        output.note("tensorboard is not installed (pip install 'hvgcli[train]'): no events are written")
+        return False
+    return True
+
+
+def _reporter(advance: Advance, output: Output) -> Callable[[int, dict[str, float]], None]:
+    """Moves the bar, and writes a line now and then where no bar is shown."""
+    shown = 0
+    last = -60.0
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        nonlocal shown, last
+        advance(step - shown)
+        shown = step
+        if not output.shows_progress and time.monotonic() - last >= 60:
+            last = time.monotonic()
+            output.note(f"step {step}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+
+    return report
+
+
+class StopRequest:
+    """True once the minutes are over or the process was asked to end (SIGTERM, Ctrl-C): the state is saved first.
+
+    A second Ctrl-C ends at once, with the state that was saved last.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self._asked = False
+        self.interrupted = False
+
+    def terminate(self, number: int, frame: FrameType | None) -> None:
+        """Handler of SIGTERM."""
+        self._asked = True
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handler of SIGINT."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self._asked = self.interrupted = True
+        # print() may be what was interrupted, and cannot be entered again
+        os.write(2, b"\nhvg: stopping after this step, the state is saved; Ctrl-C again stops at once\n")
+
+    def __call__(self) -> bool:
+        return self._asked or (self._deadline is not None and time.monotonic() >= self._deadline)
+
+
+@contextmanager
+def stopping(minutes: float | None) -> Iterator[StopRequest]:
+    """A `StopRequest` that hears the signals while the block runs."""
+    stop = StopRequest(minutes)
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, stop.terminate),
+        signal.SIGINT: signal.signal(signal.SIGINT, stop.interrupt),
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _conclude(
+    run: Run, index: ClipIndex, ended: Ended, keeping: Keeping, device: torch.device, output: Output
+) -> None:
+    """Make the model of a run that is at its end; say how to go on with one that is not."""
+    record = {"run": str(run.out), "steps": ended.step, "of": run.training.steps}
+    if not ended.finished:
+        line = f"stopped after step {ended.step} of {run.training.steps}; the same command goes on"
+        output.emit(record | {"model": None}, line=line, ident=run.out)
+        return
+    if ended.reason == "early":
+        output.note(f"stopped early after step {ended.step}: the watched metric improves no more")
+    folder = _finish(run, index, keeping, device, output)
+    output.emit(record | {"model": str(folder)}, line=str(folder), ident=folder)
+
+
+def _finish(run: Run, index: ClipIndex, keeping: Keeping, device: torch.device, output: Output) -> Path:
+    from hvgcli.training.finish import finish, total_passes
+
+    with output.progress(f"standing statistics of level {run.level}", total_passes(keeping.passes)) as advance:
+        return finish(run, index, device=device, passes=keeping.passes, notes=keeping.notes, progress=advance)
