@@ -69,8 +69,8 @@ class World:
         pieces = parts * self.size
         if batch_size % pieces or batch_size < pieces:
             raise UsageError(
-                f"a batch of {batch_size} does not divide into {parts} parts for each of {self.size} processes: change "
-                f"--batch-size to a multiple of {pieces}, --accumulate, or the number of processes"
+                f"a batch of {batch_size} cannot be cut into {pieces} equal parts: give a --batch-size that is a "
+                f"multiple of {pieces}, or change --accumulate ({parts}) or the number of processes ({self.size})"
             )
         count = batch_size // pieces
         return [Share((part * self.size + self.rank) * count, count, batch_size) for part in range(parts)]
@@ -132,10 +132,7 @@ class AveragedLoss:
 
     def __init__(self, compute: Callable[..., Any], trained: Sequence[nn.Module], world: World) -> None:
         module = _Computation(compute, trained)
-        # Buffers are singular vectors, which every process computes from the same weights.
-        self._call: nn.Module = (
-            module if world.size == 1 else DistributedDataParallel(module, broadcast_buffers=False)
-        )
+        self._call: nn.Module = module if world.size == 1 else DistributedDataParallel(module)
 
     def __call__(self, *arguments: Any) -> Any:
         return self._call(*arguments)
@@ -148,11 +145,15 @@ class AveragedLoss:
 
 
 class _Computation(nn.Module):
-    """A function as the `forward` of a module that has the parameters it trains, as DDP needs it."""
+    """A function as the `forward` of a module that has the parameters it trains, as DDP needs it.
+
+    Buffers stay outside, so that DDP does not send them around: they are singular vectors, which every
+    process computes from the same weights.
+    """
 
     def __init__(self, compute: Callable[..., Any], trained: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.trained = nn.ModuleList(trained)
+        self.trained = nn.ParameterList(parameter for part in trained for parameter in part.parameters())
         self.compute = compute
 
     def forward(self, *arguments: Any) -> Any:

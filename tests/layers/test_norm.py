@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from hvgcli.errors import WeightsError
-from hvgcli.layers.norm import EPS, TimestepNorm, moments
+from hvgcli.layers.norm import EPS, TimestepNorm, moments, synchronised
 
 B, T, C, H, W, DIM = 3, 4, 5, 3, 2, 6
 
@@ -164,3 +168,36 @@ def test_observer_is_told_the_moments_of_the_batch() -> None:
     (mean, var), expected = seen[0], moments(video)
     assert torch.equal(mean, expected[0])
     assert torch.equal(var, expected[1])
+
+
+@pytest.fixture
+def group_of_one(tmp_path: Path) -> Iterator[dist.ProcessGroup]:
+    """A real process group with this process alone."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    assert dist.group.WORLD is not None
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("cond_dim", [DIM, None], ids=["conditional", "unconditional"])
+def test_a_group_of_one_process_changes_nothing(cond_dim: int | None, group_of_one: dist.ProcessGroup) -> None:
+    norm = make_norm(cond_dim)
+    results = []
+    for group in (None, group_of_one):
+        video, cond = (x.requires_grad_() for x in make_input())
+        with synchronised(norm, group):
+            out = norm(video, cond, None)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [video, *norm.parameters()])])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results, strict=True))
+
+
+def test_norms_are_synchronised_within_the_block_only(group_of_one: dist.ProcessGroup) -> None:
+    """So that samples or standing statistics, which one process makes alone, wait for nobody."""
+    norms = torch.nn.ModuleList([make_norm(), torch.nn.Sequential(make_norm(None))])
+    found = [part for part in norms.modules() if isinstance(part, TimestepNorm)]
+    with pytest.raises(KeyboardInterrupt), synchronised(norms, group_of_one):
+        assert [part.group for part in found] == [group_of_one, group_of_one]
+        raise KeyboardInterrupt
+    assert [part.group for part in found] == [None, None]
+    with synchronised(norms, None):
+        assert [part.group for part in found] == [None, None]
