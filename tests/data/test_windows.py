@@ -19,6 +19,12 @@ from hvgcli.data.windows import Choice, WindowSpec, batch, choose, eligible, fit
 from hvgcli.errors import DataError
 
 Maker = Callable[..., Path]
+DRAWN: list[tuple[int, int, int, int, int, int, bool]] = [
+    (3, 3, 1, 7, 1, 23, False),
+    (2, 11, 2, 8, 36, 22, False),
+    (2, 1, 2, 1, 27, 27, True),
+    (2, 8, 2, 7, 3, 32, True),
+]
 SPEC = WindowSpec(frames=4, stride=2, resolution=16, random_scale=(0.5, 1.0))
 
 
@@ -91,9 +97,10 @@ def test_fitting_stride() -> None:
     assert fitting_stride(1, 1, 8) == 8
 
 
-def test_clips_are_drawn_by_their_number_of_starts() -> None:
-    index = fake_index([7 + 99, 7 + 299, 5])  # 100, 300 and, at stride 1, 2 starts
-    drawn = Counter(choose(index, SPEC, 0, step, 0).clip_index for step in range(3000))
+def test_balanced_clips_are_drawn_by_their_number_of_starts() -> None:
+    index = fake_index([7 + 99, 7 + 299, 5], [0, 0, 0])  # 100, 300 and, at stride 1, 2 starts
+    spec = replace(SPEC, balance_classes=True)
+    drawn = Counter(choose(index, spec, 0, step, 0).clip_index for step in range(3000))
     assert drawn[1] / drawn[0] == pytest.approx(3, rel=0.15)
     assert 0 < drawn[2] < 50
 
@@ -103,8 +110,24 @@ def test_balanced_classes_are_drawn_evenly() -> None:
     spec = replace(SPEC, balance_classes=True)
     drawn = Counter(index.clips[choose(index, spec, 0, step, 0).clip_index].label for step in range(2000))
     assert drawn[0] / 2000 == pytest.approx(0.5, abs=0.04)
-    plain = Counter(index.clips[choose(index, SPEC, 0, step, 0).clip_index].label for step in range(2000))
-    assert plain[1] < 60
+
+
+def test_balanced_draws_are_those_of_runs_that_exist() -> None:
+    index = fake_index([100, 60, 30, 9], [0, 0, 1, 1])
+    spec = WindowSpec(frames=6, stride=2, resolution=32, random_scale=(0.5, 1.0), balance_classes=True, batch_size=8)
+    chosen = [choose(index, spec, 5, step, sample) for step in (0, 77) for sample in (0, 3)]
+    assert [(c.clip_index, c.start, c.stride, c.top, c.left, c.side, c.flip) for c in chosen] == DRAWN
+
+
+def test_unbalanced_clips_come_once_an_epoch() -> None:
+    index = fake_index([1000, 50, 3, 20, 60])  # the third is too short
+    spec = replace(SPEC, batch_size=3)
+    drawn = [choose(index, spec, 1, step, sample).clip_index for step in range(8) for sample in range(3)]
+    epochs = [drawn[i : i + 4] for i in range(0, 24, 4)]
+    assert all(sorted(epoch) == [0, 1, 3, 4] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    again = [choose(index, replace(spec, batch_size=1), 1, position, 0).clip_index for position in range(24)]
+    assert again == drawn, "the order does not depend on how it is cut into batches"
 
 
 def test_flip_and_random_stride_are_options() -> None:
