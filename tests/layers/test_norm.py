@@ -195,9 +195,16 @@ def test_norms_are_synchronised_within_the_block_only(group_of_one: dist.Process
     """So that samples or standing statistics, which one process makes alone, wait for nobody."""
     norms = torch.nn.ModuleList([make_norm(), torch.nn.Sequential(make_norm(None))])
     found = [part for part in norms.modules() if isinstance(part, TimestepNorm)]
-    with pytest.raises(KeyboardInterrupt), synchronised(norms, group_of_one):
-        assert [part.group for part in found] == [group_of_one, group_of_one]
-        raise KeyboardInterrupt
+    seen = []
+
+    def stopped() -> None:
+        with synchronised(norms, group_of_one):
+            seen.extend(part.group for part in found)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert seen == [group_of_one, group_of_one]
     assert [part.group for part in found] == [None, None]
     with synchronised(norms, None):
         assert [part.group for part in found] == [None, None]

@@ -118,8 +118,11 @@ def normalise(world: World) -> dict[str, Tensor]:
     with synchronised(norm, world.group):
         output = norm(mine["video"], mine["cond"], None)
     (output * share.of(weight)).sum().backward()
-    gradients = {key: value.grad for key, value in [*mine.items(), *norm.named_parameters()]}
-    return {"output": output.detach()} | {f"gradients/{key}": value for key, value in gradients.items() if value is not None}
+    results = {"output": output.detach()}
+    for key, value in [*mine.items(), *norm.named_parameters()]:
+        assert value.grad is not None
+        results[f"gradients/{key}"] = value.grad
+    return results
 
 
 def average(world: World) -> dict[str, Tensor]:
@@ -139,7 +142,8 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined(CPU) as world:
         apart = Apart(world.rank, world.size)
-        results = flat("norm", normalise(world)) | flat("norm apart", normalise(apart)) | flat("average", average(world))
+        results = flat("norm", normalise(world)) | flat("norm apart", normalise(apart))
+        results |= flat("average", average(world))
         for name, case in CASES.items():
             results |= flat(name, train(case, world))
         results |= flat("outline apart", train(CASES["outline"], apart))
