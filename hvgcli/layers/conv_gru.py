@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvgcli.layers.layout import to_frames, to_video
 from hvgcli.layers.weights import conv2d
 
 
@@ -22,61 +21,59 @@ def _batch_first(steps: Tensor) -> Tensor:
     return steps.permute(1, 0, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def _stack(steps: list[Tensor]) -> Tensor:
-    """Channels-last maps `(B, C, H, W)` -> `(T, B, C, H, W)`."""
-    return torch.stack([step.permute(0, 2, 3, 1) for step in steps]).permute(0, 1, 4, 2, 3)
-
-
-def _step(inputs: Tensor, h: Tensor, on_h: Tensor, on_rh: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One timestep: the x-parts of [r; u; c] `(B, 3C, H, W)` and h -> r, u, c, h'."""
-    channels = h.shape[1]
-    r, u = torch.sigmoid(inputs[:, : 2 * channels] + F.conv2d(h, on_h, padding=1)).chunk(2, dim=1)
-    c = torch.relu(inputs[:, 2 * channels :] + F.conv2d(r * h, on_rh, padding=1))
-    return r, u, c, torch.lerp(c, h, u)
+def _unfilled(like: Tensor, steps: int, channels: int) -> Tensor:
+    """`(steps, B, channels, H, W)` of the size of `(T, B, C, H, W)`, each step dense and channels last."""
+    _, batch, _, height, width = like.shape
+    return like.new_empty((steps, batch, height, width, channels)).permute(0, 1, 4, 2, 3)
 
 
 class _Recurrence(torch.autograd.Function):
     """All timesteps at once for training, with the weight gradients of all timesteps in one convolution.
 
     Autograd of the plain loop computes a weight gradient at every timestep and adds them up; here the
-    way back through time only carries the gradient of the state.
+    way back through time only carries the gradient of the state. Every step writes its part of one
+    T, B, H, W, C memory for all steps, so nothing is stacked afterwards.
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, h: Tensor, on_h: Tensor, on_rh: Tensor) -> Tensor:
-        """x-parts `(T, B, 3C, H, W)`, first state `(B, C, H, W)` -> states `(T, B, C, H, W)`."""
-        saved: list[tuple[Tensor, ...]] = []
-        states = []
-        for step in inputs.unbind(0):
-            previous = h
-            r, u, c, h = _step(step, previous, on_h, on_rh)
-            saved.append((previous, r, u, c))
-            states.append(h)
-        ctx.steps = saved
-        ctx.save_for_backward(on_h, on_rh)
-        return _stack(states)
+    def forward(ctx: Any, gates_x: Tensor, candidate_x: Tensor, h: Tensor, on_h: Tensor, on_rh: Tensor) -> Tensor:
+        """x-parts of [r; u] `(T, B, 2C, H, W)` and c `(T, B, C, H, W)`, first state `(B, C, H, W)` -> all states."""
+        steps, channels = candidate_x.shape[0], candidate_x.shape[2]
+        states = _unfilled(candidate_x, steps + 1, channels)  # with the first one
+        gates, candidates = _unfilled(candidate_x, steps, 2 * channels), _unfilled(candidate_x, steps, channels)
+        states[0].copy_(h)
+        for t in range(steps):
+            h, gate, c = states[t], gates[t], candidates[t]
+            torch.add(F.conv2d(h, on_h, padding=1), gates_x[t], out=gate).sigmoid_()
+            r, u = gate.chunk(2, dim=1)
+            torch.add(F.conv2d(r * h, on_rh, padding=1), candidate_x[t], out=c).relu_()
+            torch.lerp(c, h, u, out=states[t + 1])
+        ctx.save_for_backward(states, gates, candidates, on_h, on_rh)
+        return states[1:]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        on_h, on_rh = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        states, gates, candidates, on_h, on_rh = ctx.saved_tensors
         # A size-keeping convolution's input gradient is a convolution with the mirrored, transposed kernel.
         back_h, back_rh = (weight.flip(2, 3).transpose(0, 1).contiguous() for weight in (on_h, on_rh))
-        dh = torch.zeros_like(grads[0][0])
-        d_gates, d_proposals = [], []
-        for grad, (previous, r, u, c) in zip(grads[0].flip(0).unbind(0), reversed(ctx.steps), strict=True):
-            dh = dh + grad
-            d_proposal = torch.ops.aten.threshold_backward(dh * (1 - u), c, 0)
-            d_rh = F.conv2d(d_proposal, back_rh, padding=1)
-            d_gate = torch.cat((d_rh * previous * r * (1 - r), dh * (previous - c) * u * (1 - u)), dim=1)
-            dh = dh * u + d_rh * r + F.conv2d(d_gate, back_h, padding=1)
-            d_gates.append(d_gate)
-            d_proposals.append(d_proposal)
-        gates, proposals = _stack(d_gates[::-1]), _stack(d_proposals[::-1])
-        hidden = _stack([previous for previous, *_ in ctx.steps]).flatten(0, 1)
-        reset = _stack([r * previous for previous, r, *_ in ctx.steps]).flatten(0, 1)
-        d_on_h = torch.nn.grad.conv2d_weight(hidden, on_h.shape, gates.flatten(0, 1), padding=1)
-        d_on_rh = torch.nn.grad.conv2d_weight(reset, on_rh.shape, proposals.flatten(0, 1), padding=1)
-        return torch.cat((gates, proposals), dim=2), dh, d_on_h, d_on_rh
+        channels = candidates.shape[2]
+        d_gates, d_candidates = torch.empty_like(gates), torch.empty_like(candidates)
+        dh = torch.zeros_like(states[0])
+        for t in reversed(range(len(candidates))):
+            h, c, d_gate, d_c = states[t], candidates[t], d_gates[t], d_candidates[t]
+            r, u = gates[t].chunk(2, dim=1)
+            dh = dh + grads[0][t]
+            kept = dh * u
+            torch.ops.aten.threshold_backward.grad_input(dh - kept, c, 0, grad_input=d_c)
+            d_rh = F.conv2d(d_c, back_rh, padding=1)
+            torch.ops.aten.sigmoid_backward.grad_input(d_rh * h, r, grad_input=d_gate[:, :channels])
+            torch.ops.aten.sigmoid_backward.grad_input(dh * (h - c), u, grad_input=d_gate[:, channels:])
+            dh = F.conv2d(d_gate, back_h, padding=1).addcmul_(d_rh, r).add_(kept)
+        before = states[:-1]
+        reset = (gates[:, :, :channels] * before).flatten(0, 1)
+        d_on_h = torch.nn.grad.conv2d_weight(before.flatten(0, 1), on_h.shape, d_gates.flatten(0, 1), padding=1)
+        d_on_rh = torch.nn.grad.conv2d_weight(reset, on_rh.shape, d_candidates.flatten(0, 1), padding=1)
+        return d_gates, d_candidates, dh, d_on_h, d_on_rh
 
 
 class ConvGRU(nn.Module):
@@ -101,14 +98,16 @@ class ConvGRU(nn.Module):
         """
         w_r, w_u, w_c = self.reset.weight, self.update.weight, self.candidate.weight
         channels = w_r.shape[0]
-        on_x = torch.cat((w_r[:, channels:], w_u[:, channels:], w_c[:, :channels]))
         on_h = torch.cat((w_r[:, :channels], w_u[:, :channels]))
-        bias = torch.cat((self.reset.bias, self.update.bias, self.candidate.bias))
-        inputs = _time_first(to_video(F.conv2d(to_frames(x), on_x, bias, padding=1), len(x)))  # (T, B, 3C, H, W)
-        if steps is not None:
-            inputs = inputs.expand(steps, -1, -1, -1, -1)
+        gates_on_x = torch.cat((w_r[:, channels:], w_u[:, channels:]))
+        frames = _time_first(x).flatten(0, 1)
+        parts = []  # (T, B, 2C, H, W) of the gates, (T, B, C, H, W) of the candidate
+        gates_bias = torch.cat((self.reset.bias, self.update.bias))
+        for weight, bias in ((gates_on_x, gates_bias), (w_c[:, :channels], self.candidate.bias)):
+            part = F.conv2d(frames, weight, bias, padding=1).unflatten(0, (-1, len(x)))
+            parts.append(part if steps is None else part.expand(steps, -1, -1, -1, -1))
         if h is None:
-            h = torch.zeros_like(inputs[0, :, :channels])
-        on_h, on_rh = on_h.to(inputs.dtype), w_c[:, channels:].to(inputs.dtype)
-        states = _Recurrence.apply(inputs, h, on_h, on_rh)
+            h = torch.zeros_like(parts[1][0])
+        on_h, on_rh = on_h.to(h.dtype), w_c[:, channels:].to(h.dtype)
+        states = _Recurrence.apply(*parts, h, on_h, on_rh)
         return _batch_first(states), states[-1]
