@@ -11,18 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from hvgcli import video
-from hvgcli.data.clips import Clip
-from hvgcli.data.jpeg import read_jpeg
+from hvgcli.data.clips import Clip, fitted_size
+from hvgcli.data.pictures import read_jpeg
 from hvgcli.errors import MediaError
 from hvgcli.video import Frames
-
-
-def fitted_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """(height, width) scaled down so that the shorter one is `short_side`; never scaled up."""
-    short = min(height, width)
-    if short_side is None or short <= short_side:
-        return height, width
-    return round(height * short_side / short), round(width * short_side / short)
 
 
 def resize_uint8(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -16,7 +16,7 @@ from hvgcli.errors import DataError, MediaError
 if TYPE_CHECKING:
     from hvgcli.data.shards import Member
 
-__all__ = ["Clip", "ClipIndex", "natural_key", "probe", "scan"]
+__all__ = ["Clip", "ClipIndex", "fitted_size", "natural_key", "probe", "scan"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ class ClipIndex:
     """Names of the classes; empty in a source without classes."""
     skipped: tuple[tuple[Path, str], ...] = ()
     """Files that could not be probed, each with the reason."""
+
+
+def fitted_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """(height, width) scaled down so that the shorter one is `short_side`; never scaled up."""
+    short = min(height, width)
+    if short_side is None or short <= short_side:
+        return height, width
+    return round(height * short_side / short), round(width * short_side / short)
 
 
 def probe(item: Item) -> Clip:

@@ -1,4 +1,4 @@
-"""Single frames as JPEG bytes, by Pillow."""
+"""Single frames, resized and as JPEG bytes, by Pillow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import numpy as np
 
 from hvgcli.errors import MediaError
 from hvgcli.video import Frames
+
+
+def resized(frame: Frames, size: tuple[int, int]) -> Frames:
+    """uint8 (H, W, 3) resized to `size` (height, width): bilinear, antialiased, at most one step of 255 from f_s."""
+    from PIL import Image
+
+    if frame.shape[:2] == size:
+        return frame
+    height, width = size
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def write_jpeg(frame: Frames, quality: int) -> bytes:
