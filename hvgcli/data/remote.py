@@ -22,7 +22,7 @@ from hvgcli.data.shards import INDEX, INDEX_LIMIT, LocalPlace, Place
 from hvgcli.errors import MediaError, ResourceError, UsageError, WeightsError
 from hvgcli.hub import cache_folder
 
-LIMIT = 32 << 30  # bytes of shards that the cache keeps
+LIMIT = 32 * 10**9  # bytes of shards that the cache keeps
 LIMIT_VARIABLE = "HVG_SHARD_CACHE_GB"
 TRIES, PAUSE = 3, 1.0  # of a fetch, and seconds before the second one (twice that before the third)
 CHUNK = 1 << 20
@@ -198,7 +198,7 @@ def _folder() -> Path:
 
 
 def cache_limit() -> int:
-    """Bytes of shards that are kept: HVG_SHARD_CACHE_GB (gigabytes), or 34 of them."""
+    """Bytes of shards that are kept: HVG_SHARD_CACHE_GB (gigabytes), 32 of them by default."""
     text = os.environ.get(LIMIT_VARIABLE)
     if not text:
         return LIMIT

@@ -206,3 +206,8 @@ def test_classes_without_clips_keep_their_label(tmp_path: Path, make_clip: Maker
     assert list_source(tmp_path / "src").classes == ("a", "b")
     make_shards(tmp_path / "src", tmp_path / "out")
     assert [clip.label for clip in scan(tmp_path / "out").clips] == [1]
+
+
+def test_workers_start_without_torch() -> None:
+    code = "import sys, hvgcli.data.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
