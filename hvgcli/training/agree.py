@@ -26,10 +26,10 @@ def together(world: World) -> Iterator[None]:
         failure = error
     if not world.any(failure is not None):
         return
-    speaks = failure is not None and world.rank == _first(world, failure is not None)
-    code = (failure.exit_code if isinstance(failure, HvgError) else 1) if speaks else 0
-    code = round(world.mean({"code": float(code)})["code"] * world.size)
-    if failure is not None and speaks:
+    speaker = _first(world, failure is not None)
+    own = failure.exit_code if isinstance(failure, HvgError) else 1
+    code = round(world.mean({"code": float(own if world.rank == speaker else 0)})["code"] * world.size)
+    if failure is not None and world.rank == speaker:
         raise failure
     raise PeerError(code) from failure
 
