@@ -60,12 +60,16 @@ _BDD_LEVELS = (
     _published(12, 256, 2, 96, (8, 4, 4, 4, 2, 1), _D256, 3),
 )
 _D = DiscriminatorConfig
+_MINI_TOP = _mini(
+    12, 128, 2, 16, (8, 8, 4, 2, 1), 16, _D(16, (1, 2, 4, 8, 8)), _D(16, (1, 2, 4, 8, 8)), _D(16, (2, 4, 8))
+)
 _MINI_LEVELS = (
     #     frames  D  stride ch  multipliers      z   spatial               temporal              matching
     _mini(24, 16, 4, 16, (8, 4, 4), 16, _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
     _mini(24, 32, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4, 4)), _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
-    _mini(12, 128, 2, 16, (8, 8, 4, 2, 1), 16, _D(16, (1, 2, 4, 8, 8)), _D(16, (1, 2, 4, 8, 8)), _D(16, (2, 4, 8))),
+    _MINI_TOP,
 )
+_TWO_LEVELS = (_mini(24, 32, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4, 4)), _D(32, (1, 2, 4))), _MINI_TOP)
 
 
 def _mini_training(
@@ -124,6 +128,7 @@ PRESETS: dict[str, Preset] = {
             _BDD,
         ),
         Preset(ModelConfig("hvg-mini", _MINI_LEVELS, 11, source_rate="25"), _MINI_TRAINING, _OURS),
+        Preset(ModelConfig("hvg-mini-two-level", _TWO_LEVELS, 11, source_rate="25"), _MINI_TRAINING[::2], _OURS),
     )
 }
 

@@ -245,7 +245,7 @@ def test_presets_are_named_after_themselves_and_train_every_level() -> None:
         assert preset.source
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "hvg-mini"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("hvg-mini")])
 def test_published_training(name: str) -> None:
     for training in PRESETS[name].training:
         assert training.batch_size == 512
@@ -302,11 +302,12 @@ def test_bdd100k() -> None:
     assert [level.doublings for level in model.levels] == [4, 5, 6]
 
 
-def test_mini_ends_at_48_frames_of_128_pixels_and_says_that_it_is_ours() -> None:
-    preset = PRESETS["hvg-mini"]
+@pytest.mark.parametrize(("name", "last"), [("hvg-mini", 3), ("hvg-mini-two-level", 2)])
+def test_small_models_end_at_48_frames_of_128_pixels_and_say_that_they_are_ours(name: str, last: int) -> None:
+    preset = PRESETS[name]
     assert (preset.model.frames, preset.model.resolution, preset.model.num_classes) == (48, 128, 11)
     assert preset.model.levels[0].frames == 24
-    assert (preset.model.times_space(3), preset.model.times_time(3)) == (4, 2)
+    assert (preset.model.times_space(last), preset.model.times_time(last)) == (4, 2)
     assert preset.model.rate() == Fraction(25, 2)
     assert preset.source.startswith("ours")
 
