@@ -153,6 +153,10 @@ def _tell_plan(asked: Request, workers: int, output: Output) -> None:
         output.warn(f"cannot read {entry['source']}: {entry['reason']}")
 
 
+def _shards(count: int) -> str:
+    return f"{count:,} shard" + "s" * (count != 1)
+
+
 def _tell_result(result: Result, out: Path, output: Output) -> None:
     from hvgcli.errors import PartialFailure
 
@@ -165,7 +169,7 @@ def _tell_result(result: Result, out: Path, output: Output) -> None:
         "fresh": result.fresh,
     }
     state = "" if result.fresh else " (nothing was left to do)"
-    line = f"{out}: {result.clips:,} clips in {result.shards:,} shards, {result.bytes / 1e6:,.1f} MB{state}"
+    line = f"{out}: {result.clips:,} clips in {_shards(result.shards)}, {result.bytes / 1e6:,.1f} MB{state}"
     output.emit(record, line=line, ident=out)
     for entry in result.skipped[:LISTED]:
         output.warn(f"skipped {_skipped_part(entry)} {entry['source']}: {entry['reason']}")
@@ -262,4 +266,4 @@ def _verify(index: ClipIndex, source: str, output: Output) -> None:
     if bad:
         file, wrong = bad[0]
         raise DataError(f"{len(bad)} of {len(results)} shards are bad: {file} {wrong}: copy or prepare them again")
-    output.note(f"{len(results)} shards match their checksums")
+    output.note(f"{_shards(len(results))} checked: every checksum is right")
