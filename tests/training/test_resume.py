@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 import torch
 from tiny_training import PRESET, QUIET, assert_same, metric_rows, train
 
+from hvgcli.training.level import LevelTraining
 from hvgcli.training.loop import train_level
 from hvgcli.training.plan import plan
-from hvgcli.training.run_state import states
+from hvgcli.training.run_state import load_state, resume, save_state, states
 
 
 @pytest.mark.parametrize("level", [1, 2])
@@ -71,3 +74,114 @@ def test_a_damaged_state_falls_back_to_the_one_before(data: Path, tmp_path: Path
     assert_same(whole, again.state())
 
 
+
+
+def flip(path: Path, bit: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(raw)
+
+
+def test_a_single_flipped_bit_anywhere_falls_back_to_the_state_before(data: Path, tmp_path: Path) -> None:
+    made = train(data, tmp_path / "run", options=replace(QUIET, save_every=1))
+    (_, before), (_, last) = states(tmp_path / "run")
+    level = LevelTraining(made.run.config, 1, made.run.training, torch.device("cpu"))
+    size = 8 * last.stat().st_size
+    header = 8 * (8 + int.from_bytes(last.read_bytes()[:8], "little"))
+    rng = random.Random(0)
+    bits = [0, header - 1, header, size - 1, *(rng.randrange(header) for _ in range(3)), *rng.sample(range(size), 5)]
+    for bit in bits:
+        flip(last, bit)
+        warnings: list[str] = []
+        assert resume(tmp_path / "run", level, warnings.append)["step"] == 2, bit
+        assert len(warnings) == 1
+        assert last.name in warnings[0]
+        flip(last, bit)
+    assert resume(tmp_path / "run", level, warnings.append)["step"] == 3  # whole again
+    sidecar = last.with_suffix(".json")
+    for bit in rng.sample(range(8 * sidecar.stat().st_size), 20):
+        flip(sidecar, bit)
+        try:
+            found = resume(tmp_path / "run", level, lambda message: None)["step"]
+        finally:
+            flip(sidecar, bit)
+        assert found in (2, 3)  # 3 where the bit means nothing: in a space, the step, the case of a name
+    assert before.exists()
+
+
+def test_states_of_early_runs_have_no_checksum_and_load(data: Path, tmp_path: Path) -> None:
+    options = replace(QUIET, save_every=1)
+    whole = train(data, tmp_path / "run", options=options, steps=4).state()
+    for step, path in states(tmp_path / "run"):
+        path.with_suffix(".json").unlink()
+        if step == 4:
+            path.unlink()
+    again = train(data, tmp_path / "run", options=options, steps=4)
+    assert (again.steps, again.warnings) == ([4], [])
+    assert_same(whole, again.state())
+
+
+def test_what_a_killed_process_left_is_removed(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "run", steps=1)
+    left = [tmp_path / "run" / name for name in (".state-00000002.safetensors.1.part", "state-00000002.json")]
+    for path in left:
+        path.write_text("{}")
+    assert train(data, tmp_path / "run", steps=1).warnings == []
+    assert not any(path.exists() for path in left)
+
+
+def test_torchs_random_state_travels_with_the_run(data: Path, tmp_path: Path) -> None:
+    made = train(data, tmp_path / "run", steps=1)
+    level = LevelTraining(made.run.config, 1, made.run.training, torch.device("cpu"))
+    torch.manual_seed(5)
+    torch.randn(3)
+    path = save_state(tmp_path / "run", level, 2, keep=1)
+    expected = torch.randn(4)
+    assert [found for _, found in states(tmp_path / "run")] == [path]  # the other was dropped, with its checksum
+    assert len(list((tmp_path / "run").glob("state-*"))) == 2
+    torch.manual_seed(6)
+    load_state(path, level)
+    assert torch.equal(torch.randn(4), expected)
+
+
+def test_a_half_done_step_is_not_saved(data: Path, tmp_path: Path) -> None:
+    """Ctrl-C within a step leaves the last whole state: a half-done step could not be continued exactly."""
+    clips = tmp_path / "clips"
+    shutil.copytree(data, clips)
+    content = (clips / "cats" / "0.mp4").read_bytes()
+    (clips / "cats" / "0.mp4").write_bytes(content[: len(content) * 9 // 10])
+    run, index = plan(PRESET, 1, clips, tmp_path / "run", None, {"steps": 40}, 0)
+
+    def interrupt(message: str) -> None:
+        raise KeyboardInterrupt  # where a bad clip is met: while a batch is loaded
+
+    options = replace(QUIET, save_every=1, workers=0)
+    with pytest.raises(KeyboardInterrupt):
+        train_level(run, index, options, progress=lambda *what: None, warn=interrupt)
+    done = states(run.out)[-1][0] if states(run.out) else 0
+    assert done == len(metric_rows(run.out)) < 40
+    whole = train(clips, tmp_path / "whole", steps=done + 2).state()
+    assert_same(whole, train(clips, tmp_path / "run", steps=done + 2).state())
+
+
+def test_metrics_of_a_version_with_fewer_columns_are_kept(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "run", steps=2)
+    path = tmp_path / "run" / "metrics.csv"
+    rows = metric_rows(tmp_path / "run")
+    names = [name for name in rows[0] if name != "data_seconds"]
+    lines = [",".join(names), *(",".join(row[name] for name in names) for row in rows), "3,0.1"]
+    path.write_text("\n".join(lines))
+    train(data, tmp_path / "run", steps=3)
+    now = metric_rows(tmp_path / "run")
+    assert [row["step"] for row in now] == ["1", "2", "3"]
+    assert [row["data_seconds"] for row in now[:2]] == ["", ""]
+    assert float(now[2]["data_seconds"]) <= float(now[2]["seconds"])
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_number_of_workers_changes_nothing(data: Path, tmp_path: Path, workers: int) -> None:
+    states_of = [
+        train(data, tmp_path / str(count), options=replace(QUIET, workers=count), steps=2).state()
+        for count in (1, workers)
+    ]
+    assert_same(*states_of)

@@ -23,7 +23,7 @@ def damaged(data: Path, folder: Path, *names: str) -> Path:
     shutil.copytree(data, folder)
     for name in names:
         content = (folder / name).read_bytes()
-        (folder / name).write_bytes(content[: len(content) // 3])
+        (folder / name).write_bytes(content[: len(content) * 9 // 10])
     return folder
 
 
