@@ -56,7 +56,7 @@ def test_what_people_read(hvg, videos, tmp_path, make_clip):
     out = tmp_path / "out"
     code, told, _ = hvg("prepare", videos, out, "--codec", "jpeg", "--workers", 1)
     assert code == 0
-    assert told.startswith(f"{out}: 3 clips in 1 shards, ")
+    assert told.startswith(f"{out}: 3 clips in 1 shard, ")
     assert hvg("prepare", videos, out, "--codec", "jpeg", "-q") == (0, f"{out}\n", "")
     assert "nothing was left to do" in hvg("prepare", videos, out, "--codec", "jpeg")[1]
     code, told, _ = hvg("info", out)
