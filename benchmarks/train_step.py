@@ -365,14 +365,14 @@ def page(results: dict[str, Any], options: argparse.Namespace) -> str:
         "",
         f"Taken by `python benchmarks/train_step.py --device {options.device}` on {machine['processor']}, "
         f"{machine['threads']} threads, torch {machine['torch']};",
-        "the numbers are in the JSON file beside this one. Two updates of the discriminators and one of the generator,",
-        f"batch {options.batch}, no training aids; medians of {options.rounds} rounds in which the sides take turns, each "
-        "in a process of its own.",
+        "the numbers are in the JSON file beside this one. Two updates of the discriminators and one of the",
+        f"generator, batch {options.batch}, no training aids; medians of {options.rounds} rounds in which the sides "
+        "take turns, each in a process of its own.",
         "Plain is `benchmarks/plain_training.py`: the same networks and weights in contiguous float32, as one writes",
         "them first from the paper. Tuned is plain with the allocator settings of `hvg`.",
         "",
-        "The one-stage case is a single level at full size: ConvGRU units up to 128 pixels, which is what the generator",
-        "of DVD-GAN amounts to, with the discriminators of the level above it in the table.",
+        "The one-stage case is a single level at full size: ConvGRU units up to 128 pixels, which is what the",
+        "generator of DVD-GAN amounts to, with discriminators as those of level 2 but the matching one.",
         "",
         *step_table(results["cases"]),
         "",
