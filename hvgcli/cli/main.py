@@ -34,7 +34,6 @@ app = typer.Typer(
 
 # One line a command: function, name, panel of the help. Their files import nothing heavy.
 COMMANDS = (
-    (train_level.train_level, "train-level", "Train"),
     (classes.classes, "classes", "Look"),
     (info.info, "info", "Look"),
     (doctor.doctor, "doctor", "Look"),
@@ -43,6 +42,7 @@ app.command("generate", cls=generate.GenerateCommand, epilog=generate.EXAMPLES, 
     generate.generate
 )
 app.command("stats", epilog=stats.EXAMPLES, rich_help_panel="Make")(stats.stats)
+app.command("train-level", epilog=train_level.EPILOG, rich_help_panel="Train")(train_level.train_level)
 for _function, _name, _panel in COMMANDS:
     app.command(_name, rich_help_panel=_panel)(_function)
 app.add_typer(data.app, name="data", rich_help_panel="Train")

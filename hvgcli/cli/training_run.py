@@ -194,9 +194,23 @@ def check_compiler(device: torch.device) -> None:
     try:
         torch.compile(lambda x: x * 2 + 1)(torch.zeros(8, device=device))
     except Exception as error:  # torch has a dozen exceptions for what may be missing, some private
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        message = f"--compile does not work here ({reason[0]}): leave it out, or install a compiler"
-        raise ResourceError(message) from error
+        raise _no_compiler(error) from error
+
+
+def _no_compiler(error: Exception) -> ResourceError:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return ResourceError(f"--compile does not work here ({reason[0]}): leave it out, or install a C++ compiler")
+
+
+@contextmanager
+def _compiler_errors() -> Iterator[None]:
+    """What the compiler says of networks that it cannot compile, as a `ResourceError`."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise _no_compiler(error) from error
+        raise
 
 
 def _emit_plan(run: Run, index: ClipIndex, request: Request, keeping: Keeping, world: World, output: Output) -> None:
@@ -259,7 +273,8 @@ def _train(
     from hvgcli.training.loop import train_level
 
     options = _options(limits, keeping, machine, world, output)
-    with output.progress(f"level {run.level}", run.training.steps) as advance, stopping(limits.minutes) as stop:
+    bar = output.progress(f"level {run.level}", run.training.steps)
+    with bar as advance, stopping(limits.minutes) as stop, _compiler_errors():
         report = _reporter(advance, output)
         ended = train_level(run, index, options, progress=report, warn=warn, stop=stop, world=world)
         if stop.interrupted and not ended.finished:

@@ -112,8 +112,9 @@ def train_level(
         if watch is not None:
             watch.restore(header.get("watch"))
         if options.compiled:
-            level.generator.compile()
-            level.discriminator.compile()
+            # shapes stay the same all along; with symbolic ones the compiler fails on resized maps (torch 2.13)
+            level.generator.compile(dynamic=False)
+            level.discriminator.compile(dynamic=False)
 
         def save() -> None:
             nonlocal saved
