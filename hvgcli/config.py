@@ -220,6 +220,8 @@ class ReconstructionConfig:
     """Learning rate of the generator during these steps."""
     motion_weight: float = 0.0
     """Weight of the error of the differences between successive frames, beside that of the frames."""
+    structure_weight: float = 0.0
+    """Weight of the error of the structure functions: how much each region changes over 1, 2, 4 frames and pixels."""
     nats: float = 10.0
     """Information that the level-1 code may carry about a clip, in nats."""
     capacity_weight: float = 0.01

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hvgcli.errors import TrainingError
 
-LOSSES = ("loss_d", "loss_g", "reconstruction", "motion", "kl")
+LOSSES = ("loss_d", "loss_g", "reconstruction", "motion", "structure", "kl")
 RECENT = 101  # values whose median says what is normal for a loss
 ENOUGH = 10  # values before a loss is compared with them
 EXPLOSION = 1e4  # times the median: losses of healthy runs stay within some hundreds

@@ -257,9 +257,13 @@ def _reconstruct(
 
 
 def _error(output: Tensor, target: Tensor, aid: ReconstructionConfig) -> tuple[Tensor, Told]:
-    """Error of the frames and, weighted, of the motion between them."""
+    """Error of the frames and, weighted, of the motion between them and of their structure functions."""
     frames, motion = losses.reconstruction_error(output, target), losses.motion_error(output, target)
-    return frames + aid.motion_weight * motion, {"reconstruction": frames.detach(), "motion": motion.detach()}
+    error, told = frames + aid.motion_weight * motion, {"reconstruction": frames.detach(), "motion": motion.detach()}
+    if aid.structure_weight:
+        structure = losses.structure_error(output, target)
+        error, told = error + aid.structure_weight * structure, told | {"structure": structure.detach()}
+    return error, told
 
 
 def _disturb(low: Tensor, largest: float, generator: torch.Generator, share: Share) -> Tensor:

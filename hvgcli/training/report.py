@@ -14,7 +14,7 @@ from torch import Tensor
 from hvgcli.checkpoints import atomic
 from hvgcli.training.level import LevelTraining, Metrics
 
-METRICS = ("loss_d", "score_real", "score_fake", "loss_g", "reconstruction", "motion", "kl")
+METRICS = ("loss_d", "score_real", "score_fake", "loss_g", "reconstruction", "motion", "structure", "kl")
 COLUMNS = ("step", "seconds", "data_seconds", *METRICS)
 SHEET_FRAMES = 8  # frames of each sample on a sheet, evenly spread
 

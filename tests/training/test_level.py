@@ -112,6 +112,16 @@ def test_reconstruction_first_then_the_adversary() -> None:
     assert make_level(2).adversarial(0)
 
 
+def test_structure_functions_are_a_part_of_the_reconstruction_where_they_have_a_weight() -> None:
+    results = {}
+    for weight in (0.0, 2.0):
+        level = make_level(2, reconstruction=replace(AID, structure_weight=weight))
+        results[weight] = generator_update(level, [make_batch(2)], 0), level.generator.to_rgb.weight.grad
+    assert set(results[2.0][0]) == set(results[0.0][0]) | {"structure"}
+    assert results[2.0][0]["structure"] > 0
+    assert not torch.equal(results[0.0][1], results[2.0][1])
+
+
 def test_the_first_level_learns_codes_with_its_encoder() -> None:
     level = make_level(1, reconstruction=AID)
     assert level.encoder is not None

@@ -93,3 +93,47 @@ def test_motion_error_is_that_of_the_differences_between_frames():
     assert float(losses.motion_error(output, target)) == pytest.approx(total / count)
     assert losses.motion_error(output + 0.3, output) < 1e-12  # a frozen offset is no error of motion
     assert losses.motion_error(output[:, :1], target[:, :1]) == 0
+
+
+def literal_structure(video: torch.Tensor, regions: int) -> torch.Tensor:
+    """`(9, regions, regions)` of one video, pixel by pixel."""
+    rows = []
+    for dim in (0, 2, 3):
+        for lag in (1, 2, 4):
+            size = video.shape[dim] - lag
+            if size < 1:
+                rows.append(torch.zeros(regions, regions, dtype=video.dtype))
+                continue
+            change = torch.zeros(video.shape[2:], dtype=video.dtype)
+            change = change[: size if dim == 2 else None, : size if dim == 3 else None]
+            for y in range(change.shape[0]):
+                for x in range(change.shape[1]):
+                    here = video[: size if dim == 0 else None, :, y, x]
+                    there = video[lag if dim == 0 else 0 :, :, y + lag * (dim == 2), x + lag * (dim == 3)]
+                    change[y, x] = (there - here).abs().mean()
+            rows.append(adaptive_pool(change, regions))
+    return torch.stack(rows)
+
+
+def adaptive_pool(plane: torch.Tensor, regions: int) -> torch.Tensor:
+    """Means of `regions` x `regions` parts that cover the plane and may share a row or column."""
+    parts = [[(i * n // regions, -(-(i + 1) * n // regions)) for i in range(regions)] for n in plane.shape]
+    return torch.stack([torch.stack([plane[a:b, c:d].mean() for c, d in parts[1]]) for a, b in parts[0]])
+
+
+@pytest.mark.parametrize("frames", [1, 3, 6])
+def test_structure_functions_are_the_mean_changes_at_a_distance(frames: int) -> None:
+    generator = torch.Generator().manual_seed(6)
+    output, target = (torch.rand(2, frames, 3, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = torch.stack([literal_structure(video, 4) for video in output])
+    torch.testing.assert_close(losses.structure(output), expected, rtol=0, atol=1e-12)
+    other = torch.stack([literal_structure(video, 4) for video in target])
+    error = losses.structure_error(output, target).item()
+    assert error == pytest.approx((expected - other).abs().mean().item(), abs=1e-12)
+
+
+def test_structure_functions_ask_for_as_much_motion_but_not_for_the_same() -> None:
+    video = torch.rand(1, 8, 3, 16, 16, generator=torch.Generator().manual_seed(7))
+    assert losses.structure_error(video.flip(1), video) < 1e-6  # backwards in time
+    assert losses.structure_error(video.mean(1, keepdim=True).expand_as(video), video) > 0.1  # frozen
+    assert losses.structure_error(video + 0.3, video) < 1e-6
