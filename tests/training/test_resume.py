@@ -123,7 +123,7 @@ def test_states_of_early_runs_have_no_checksum_and_load(data: Path, tmp_path: Pa
 
 def test_what_a_killed_process_left_is_removed(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "run", steps=1)
-    left = [tmp_path / "run" / name for name in (".state-00000002.safetensors.1.part", "state-00000002.json")]
+    left = [tmp_path / "run" / name for name in (".state-2.part", ".tmp7IfQlZ", "state-00000002.json")]
     for path in left:
         path.write_text("{}")
     assert train(data, tmp_path / "run", steps=1).warnings == []
