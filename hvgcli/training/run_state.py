@@ -104,7 +104,8 @@ def _verify(path: Path) -> None:
 def remove_leftovers(run: Path) -> None:
     """Remove what a killed process left half-written: temporary files, checksums without a state."""
     # .tmpXXXXXX is what safetensors writes to before it renames
-    leftovers = [*run.glob(".*.part"), *run.glob(".tmp??????"), *(path for path in run.glob("state-*.json") if _orphan(path))]
+    temporary = [*run.glob(".*.part"), *run.glob(".tmp??????")]
+    leftovers = [*temporary, *(path for path in run.glob("state-*.json") if _orphan(path))]
     for path in leftovers:
         with suppress(OSError):
             path.unlink()
