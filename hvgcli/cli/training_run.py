@@ -132,6 +132,8 @@ def _planned(
         if machine.compiled:
             check_compiler(machine.device)
     if world.main:
+        if not run.config.conditional and find_preset(request.preset).model.conditional:
+            warn(f"{request.data} has no classes, so the model has none: put clips in a folder a class to have some")
         for path, reason in index.skipped:
             warn(f"skipped {path}: {reason}")
         if short := len(index.clips) - usable_clips(run, index):

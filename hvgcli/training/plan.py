@@ -61,9 +61,7 @@ def plan(
     training: TrainingConfig = replace(preset.training[level - 1], **changes)  # type: ignore[arg-type]
     World(0, processes).shares(training.batch_size, training.accumulate)  # raises where it does not divide
     index = scan(data)
-    config = preset.model.with_classes(index.classes if preset.model.conditional else ())
-    if preset.model.conditional and not index.classes:
-        raise UsageError(f"preset {preset.model.name} needs a folder a class, {data} is a flat folder of clips")
+    config = preset.model.with_classes(index.classes if preset.model.conditional else ())  # none: unconditional
     if below is not None:
         config = _on_top_of(config, level, below, data)
     if window is not None:

@@ -42,13 +42,19 @@ def test_other_classes_than_before_are_refused(data: Path, model1: Path, tmp_pat
     assert not (tmp_path / "two").exists()
 
 
+def test_clips_without_classes_make_a_model_without_classes(data: Path, model1: Path, tmp_path: Path) -> None:
+    run, index = plan(PRESET, 1, data / "cats", tmp_path / "run", None, {}, 0)
+    assert not run.config.conditional
+    assert len(index.clips) == 2
+    with pytest.raises(UsageError, match="knows 2 classes"):
+        plan(PRESET, 2, data / "cats", tmp_path / "run", model1, {}, 0)
+
+
 def test_requests_that_do_not_fit_are_refused(data: Path, model1: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for level, below, message in ((0, None, "1..2"), (3, model1, "1..2"), (1, model1, "--model"), (2, None, "--model")):
         with pytest.raises(UsageError, match=message):
             plan(PRESET, level, data, out, below, {}, 0)
-    with pytest.raises(UsageError, match="folder a class"):
-        plan(PRESET, 1, data / "cats", out, None, {}, 0)
     with pytest.raises(UsageError, match="--batch-size"):
         plan(PRESET, 1, data, out, None, {"batch_size": 1}, 0)
     with pytest.raises(DataError, match="no such folder"):
