@@ -175,12 +175,16 @@ def clock() -> float:
 
 
 def measure(step: Callable[[int], None], steps: int) -> dict[str, float]:
-    """Seconds of the median of `steps` steps after one that is not counted, and of its parts."""
+    """Seconds of the median of `steps` steps, and of its parts, after two that are not counted.
+
+    In the first two the memory is new: its pages are given by the system when they are first written to.
+    """
     import torch
 
     step(0)
+    step(1)
     rows = []
-    for index in range(1, steps + 1):
+    for index in range(2, steps + 2):
         spent = dict.fromkeys(PARTS, 0.0)
         with ExitStack() as stack:
             stack.enter_context(_timed(torch.Tensor, "backward", spent, "backward"))
