@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hvgcli.layers.blocks import DiscriminatorBlock, GeneratorBlock, SeparableBlock3D, TemporalConv
+from hvgcli.layers.blocks import (
+    DiscriminatorBlock,
+    GeneratorBlock,
+    SeparableBlock3D,
+    TemporalConv,
+    conv_of_doubled,
+    halve,
+    halved_conv,
+)
 from hvgcli.layers.layout import from_timeline, to_frames, to_timeline, to_video, to_volume
 from hvgcli.layers.norm import EPS, TimestepNorm
 from hvgcli.layers.weights import conv2d, conv3d
@@ -190,3 +198,45 @@ def test_outputs_of_blocks_are_in_order(double: bool) -> None:
     assert to_frames(out).data_ptr() == out.data_ptr()
     out = SeparableBlock3D(C, DIM, spectral=False)(x, cond, None, {}, True)
     assert to_frames(out).data_ptr() == out.data_ptr()
+
+
+def assert_same_with_gradients(ours: Tensor, theirs: Tensor, inputs: list[Tensor]) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=ours.dtype)
+    for got, wanted in zip(*(torch.autograd.grad(y, inputs, weights) for y in (ours, theirs)), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-11)
+
+
+def test_convolution_of_the_doubled_map_without_the_doubled_map() -> None:
+    conv = conv2d(4, 6, spectral=False).double()
+    randomise(conv)
+    frames = video(1, 3, size=5).flatten(0, 1).requires_grad_()
+    expected = conv(F.interpolate(frames, scale_factor=2.0, mode="nearest"))
+    assert_same_with_gradients(conv_of_doubled(conv, frames), expected, [frames, conv.weight, conv.bias])
+
+
+def test_convolution_and_pooling_in_one() -> None:
+    plane, solid = conv2d(4, 6, spectral=False).double(), conv3d(4, 6, spectral=False).double()
+    randomise(plane)
+    randomise(solid)
+    frames = video(1, 3, size=6).flatten(0, 1).requires_grad_()
+    volume = to_volume(video(2, 3, size=6)).requires_grad_()
+    expected = F.avg_pool2d(plane(frames), 2)
+    assert_same_with_gradients(halved_conv(plane, frames), expected, [frames, plane.weight, plane.bias])
+    expected = F.avg_pool3d(solid(volume), (1, 2, 2))
+    assert_same_with_gradients(halved_conv(solid, volume), expected, [volume, solid.weight, solid.bias])
+    assert_same_with_gradients(halve(volume), F.avg_pool3d(volume, (1, 2, 2)), [volume])
+
+
+def test_a_doubling_block_is_the_same_in_training_and_at_inference() -> None:
+    """Training convolves the small map, inference the doubled one; with the same moments they agree."""
+    block = GeneratorBlock(C, 6, DIM, double=True, spectral=False).double()
+    randomise(block)
+    x, cond = video(2, 3), torch.randn(2, DIM, dtype=torch.float64)
+    tables: list[tuple[TimestepNorm, tuple[Tensor, Tensor]]] = []
+    for norm in (block.norm1, block.norm2):
+        norm.observe = lambda mean, var, norm=norm: tables.append((norm, (mean, var)))
+    trained = block(x, cond, None)
+    for norm, table in tables:
+        norm.table = table
+    torch.testing.assert_close(block(x, cond, torch.arange(3)), trained, rtol=0, atol=1e-12)
