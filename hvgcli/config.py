@@ -209,7 +209,8 @@ class ReconstructionConfig:
     """A training aid of the small presets, not of the papers: reconstruction first, adversary after.
 
     Level 1 starts as a conditional VAE whose code carries about `nats` of information, so that the
-    codes of the clips fill the prior; the levels above start as plain super-resolvers.
+    codes of the clips fill the prior; the levels above start as plain super-resolvers. With as many
+    steps here as the training has, the discriminators take no part.
     """
 
     steps: int

@@ -100,9 +100,11 @@ def _mini_training(
 
 _MINI_TRAINING = (
     # The outline sees whole-height crops only: its code has a clip's take, time and place to tell, no zoom.
-    _mini_training(1500, 16, ReconstructionConfig(1300, 1.0, motion_weight=2.0, nats=12.0), smallest_crop=1.0),
-    _mini_training(300, 12, ReconstructionConfig(240, 1.0, motion_weight=1.0), 4, 0.1),
-    _mini_training(350, 4, ReconstructionConfig(300, 1.0, motion_weight=1.0), 8, 0.1),
+    _mini_training(3300, 16, ReconstructionConfig(3300, 1.0, 7e-4, 0.5, 5.0, nats=24.0), smallest_crop=1.0),
+    # Without discriminators: at these batches they bring bright blocks at fixed places.
+    _mini_training(850, 12, ReconstructionConfig(850, 1.0, 1e-3, 0.5, 5.0), 4, 0.1),
+    # Nor structure functions: here they bring a plaid.
+    _mini_training(1000, 4, ReconstructionConfig(1000, 1.0, 1e-3, 1.0), 8, 0.1),
 )
 
 PRESETS: dict[str, Preset] = {
