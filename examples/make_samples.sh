@@ -10,6 +10,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 hvg generate --model "$model" --quiet --overwrite --frames 48 --grid -o "$folder/hvg-mini.gif" \
-    --class clouds,fire,forest,ocean,skydiving,surfing,underwater,waterfall --seed 3
-hvg generate --model "$model" --quiet --overwrite --frames 48 --sheet -o "$work/" --class all --num 2
+    --class clouds,driving,fire,fireworks,ocean,skydiving,surfing,underwater,waterfall --seed 1
+hvg generate --model "$model" --quiet --overwrite --frames 48 --sheet -o "$work/" --class all --seed 1,2 >/dev/null
 cp "$work"/*sheet.png "$folder/hvg-mini.png"
