@@ -452,9 +452,7 @@ def test_import_is_light() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_encoding_is_quick_and_leaves_no_thread(tmp_path: Path) -> None:
+def test_encoding_leaves_no_thread(tmp_path: Path) -> None:
     before = threading.active_count()
-    start = time.perf_counter()
     write(tmp_path / "a.mp4", moving_pattern(48, (128, 128)))
-    assert time.perf_counter() - start < 5, "about 0.1 s on an idle machine"
     assert threading.active_count() == before
