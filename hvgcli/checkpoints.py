@@ -426,3 +426,18 @@ def load_strict(module: nn.Module, tensors: dict[str, Tensor], where: str) -> No
     on_meta = any(value.is_meta for value in own.values())
     cast = {key: tensor.to(own[key].dtype) for key, tensor in tensors.items()}
     module.load_state_dict(cast, strict=True, assign=on_meta)
+
+
+@contextmanager
+def locked(file: Path, refusal: HvgError) -> Iterator[None]:
+    """Hold `file` alone while the block runs, freed also when the process dies; `refusal` where another has it."""
+    with file.open("w") as held:
+        try:
+            import fcntl  # not on Windows, where the check is left out
+
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError as error:
+            raise refusal from error
+        yield

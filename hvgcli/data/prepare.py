@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from hvgcli.checkpoints import atomic, read_json, write_json
+from hvgcli.checkpoints import atomic, locked, read_json, write_json
 from hvgcli.data.clips import Clip, probe
 from hvgcli.data.cutting import Cut, Format, Job, make_shard
 from hvgcli.data.shards import FORMAT, FORMAT_VERSION, INDEX, INDEX_LIMIT, Codec
@@ -224,7 +224,8 @@ def prepare(asked: Request, *, workers: int, progress: Progress = lambda done, t
             scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MediaError(f"{asked.out}: cannot be written ({error.strerror}): name another OUT") from error
-        with _locked(scratch):
+        busy = OutputExistsError(f"{scratch.parent}: another process prepares it: wait for it")
+        with locked(scratch / "lock", busy):
             _make(asked, scratch, workers, progress)
         shutil.rmtree(scratch, ignore_errors=True)
         return _result(asked.out, fresh=True)
@@ -256,20 +257,6 @@ def _kept_plan(scratch: Path) -> dict[str, Any] | None:
         return None
     plan: dict[str, Any] = read_json(path, limit=INDEX_LIMIT, error=MediaError)
     return plan
-
-
-@contextmanager
-def _locked(scratch: Path) -> Iterator[None]:
-    with (scratch / "lock").open("w") as file:
-        try:
-            import fcntl  # not on Windows, where the check is left out
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            raise OutputExistsError(f"{scratch.parent}: another process prepares it: wait for it") from error
-        yield
 
 
 def _finish(asked: Request, plan: dict[str, Any], todo: list[Job]) -> None:

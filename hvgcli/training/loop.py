@@ -22,7 +22,7 @@ from hvgcli.training.health import Health, Watch
 from hvgcli.training.level import LevelTraining, Metrics, discriminator_update, generator_update
 from hvgcli.training.plan import Run
 from hvgcli.training.report import Scalars, sample_sheet
-from hvgcli.training.run_folder import claim, locked, machine
+from hvgcli.training.run_folder import claim, lock_of, machine
 from hvgcli.training.run_state import remove_leftovers, resume, save_state
 from hvgcli.video import tile, write_image
 
@@ -96,7 +96,7 @@ def train_level(
         with together(world):
             if world.main:
                 run.out.mkdir(parents=True, exist_ok=True)
-                opened.enter_context(locked(run.out))
+                opened.enter_context(lock_of(run.out))
                 claim(run, machine(device, world.size, options.command), warn)
                 remove_leftovers(run.out)
 

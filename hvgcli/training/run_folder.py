@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,16 @@ from typing import Any
 import torch
 
 from hvgcli import __version__
-from hvgcli.checkpoints import read_json, write_json
+from hvgcli.checkpoints import locked, read_json, write_json
 from hvgcli.config import FORMAT_VERSION, to_dict, training_from_dict
 from hvgcli.errors import UsageError
 from hvgcli.training.plan import Run
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_of(folder: Path) -> AbstractContextManager[None]:
     """Keep two runs from training in one folder; freed also when the process dies."""
-    with (folder / "run.lock").open("w") as file:
-        try:
-            import fcntl  # not on Windows, where the check is left out
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            message = f"{folder} is being trained by another process: wait for it, or give a new --out"
-            raise UsageError(message) from error
-        yield
+    message = f"{folder} is being trained by another process: wait for it, or give a new --out"
+    return locked(folder / "run.lock", UsageError(message))
 
 
 def record_of(run: Run) -> dict[str, Any]:
