@@ -20,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patterns import moving_pattern
 
-from hvgcli import encoders, video
+from hvgcli import video
 from hvgcli.errors import MediaError, OutputExistsError, UsageError
+from hvgcli.video.ffmpeg import explain, ffmpeg_program
+from hvgcli.video.pictures import save_png
 
 RATES = [Fraction(24000, 1001), Fraction(25), Fraction(15), Fraction(30000, 1001), Fraction(12)]
 Maker = Callable[..., Path]
@@ -38,7 +40,7 @@ def write(path: Path, frames: np.ndarray, rate: Fraction = Fraction(25), **optio
 
 
 def ffmpeg(*arguments: str) -> None:
-    subprocess.run([encoders.ffmpeg_program(), "-loglevel", "error", "-y", *arguments], check=True)
+    subprocess.run([ffmpeg_program(), "-loglevel", "error", "-y", *arguments], check=True)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -184,7 +186,7 @@ def test_provenance_is_read_back(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("comment", ["just words", "[1]", '{"hvg": 3}', "[" * 100_000])
 def test_comments_of_others_are_no_provenance(tmp_path: Path, comment: str) -> None:
-    encoders.save_png(tmp_path / "a.png", moving_pattern(1, (16, 16))[0], {"comment": comment})
+    save_png(tmp_path / "a.png", moving_pattern(1, (16, 16))[0], {"comment": comment})
     assert video.provenance(tmp_path / "a.png") is None
 
 
@@ -350,7 +352,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, suffix: str) -> None:
     ],
 )
 def test_explain(log: list[str], status: int, said: str) -> None:
-    assert encoders.explain(log, status) == said
+    assert explain(log, status) == said
 
 
 def test_a_program_that_dies_is_an_error(tmp_path: Path) -> None:
