@@ -21,6 +21,7 @@ MAX_CHANNELS = 8192
 MAX_RESOLUTION = 4096
 MAX_FRAMES = 65_536
 AUGMENTATIONS = ("color", "translation", "cutout")
+UNITS = ("separable", "recurrent")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -73,12 +74,14 @@ class LevelConfig:
     spatial: DiscriminatorConfig
     temporal: DiscriminatorConfig
     matching: DiscriminatorConfig | None
-    """None at level 1, which has no condition to match."""
+    """None at level 1, which has no condition to match; above it, None is the ablation of HVG table 2."""
     z_dim: int = 128
     embed_dim: int = 128
     """Size of the class embedding e(y); unused without classes."""
     spectral_norm: bool = True
     """Spectral norm on the generator's weights. The discriminators always have it."""
+    unit: str = "separable"
+    """What joins the frames in a unit above level 1: "separable" 3D blocks, or "recurrent" ones (HVG figure 9)."""
     output_residual: bool = False
     """Above level 1: the network adds to the linear enlargement of x^{l-1} instead of making x^l anew.
 
@@ -103,6 +106,11 @@ class LevelConfig:
             f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give {self.doublings} or more",
         )
         _require(1 <= self.z_dim <= 4096 and 1 <= self.embed_dim <= 4096, "z_dim and embed_dim must be 1..4096")
+        _require(self.unit in UNITS, f"unit {self.unit!r} must be {' or '.join(UNITS)}")
+        _require(
+            not self.output_residual or self.unit == "separable",
+            "output_residual looks a frame ahead, which recurrent units do not: choose separable ones",
+        )
 
     @property
     def doublings(self) -> int:
@@ -141,7 +149,6 @@ class ModelConfig:
         _require(not self.levels[0].output_residual, "level 1 has nothing to enlarge: output_residual must be false")
         _require(self.levels[0].matching is None, "level 1 has no condition: its matching discriminator must be null")
         for number, (below, level) in enumerate(zip(self.levels, self.levels[1:], strict=False), start=2):
-            _require(level.matching is not None, f"level {number} needs a matching discriminator")
             _require(
                 below.stride % level.stride == 0,
                 f"level {number}: stride {level.stride} does not divide {below.stride}, the stride below",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -22,8 +23,13 @@ def small_config(
     num_classes: int = 3,
     frames: int = 4,
     spectral: bool = False,
+    unit: str = "separable",
+    match: bool = True,
 ) -> ModelConfig:
-    """Levels of `sizes` pixels; `times`: what each level above the first multiplies the frames by."""
+    """Levels of `sizes` pixels; `times`: what each level above the first multiplies the frames by.
+
+    `unit` and `match` (a matching discriminator) are of the levels above the first.
+    """
     widths = DiscriminatorConfig(4, (1, 2))
     stride = 1
     for factor in times:
@@ -32,10 +38,9 @@ def small_config(
     for number, size in enumerate(sizes[: len(times) + 1]):
         stride //= times[number - 1] if number else 1
         multipliers = (2, 1, 1, 1)[: max(2, size.bit_length() - 3)]
-        matching = widths if number else None
-        levels.append(
-            LevelConfig(frames, size, stride, 4, multipliers, widths, widths, matching, 5, 3, spectral_norm=spectral)
-        )
+        matching = widths if number and match else None
+        level = LevelConfig(frames, size, stride, 4, multipliers, widths, widths, matching, 5, 3, spectral)
+        levels.append(replace(level, unit=unit) if number else level)
     return ModelConfig("small", tuple(levels), num_classes)
 
 

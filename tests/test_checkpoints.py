@@ -288,7 +288,8 @@ def change(data: dict, keys: tuple, value) -> dict:
         (("levels", 0, "resolution"), None),
         (("levels", 0, "resolution"), 1e999),
         (("levels", 1, "spatial", "channels"), "x"),
-        (("levels", 1, "matching"), None),
+        (("levels", 1, "matching"), "none"),
+        (("levels", 1, "unit"), "gated"),
     ],
 )
 def test_config_that_makes_no_sense(model, keys, value):

@@ -170,7 +170,7 @@ def test_numbers_out_of_range_are_named(field: str, value: Any, message: str) ->
         ("stride", 3, "level 2: stride 3 does not divide 8"),
         ("resolution", 16, "level 2: resolution 16 is below 32"),
         ("frames", 7, "level 2: a window of 7 frames is not a multiple of 2"),
-        ("matching", None, "level 2 needs a matching discriminator"),
+        ("unit", "gated", "unit 'gated' must be separable or recurrent"),
     ],
 )
 def test_levels_that_do_not_fit_together_are_named(field: str, value: Any, message: str) -> None:

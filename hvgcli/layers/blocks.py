@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hvgcli.layers.conv_gru import ConvGRU
 from hvgcli.layers.layout import from_timeline, join_time, own_frames, to_frames, to_timeline, to_video, to_volume
 from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.weights import conv2d
@@ -61,6 +62,22 @@ class SeparableBlock3D(nn.Module):
         if done == 0:
             return known[:, :0]
         return known[:, :done] + to_video(self.spatial(to_frames(h)), len(x))
+
+
+class RecurrentBlock(nn.Module):
+    """A ConvGRU where the upsampler has its separable 3D block (HVG appendix C, figure 9).
+
+    Called like `SeparableBlock3D`; it waits for no later frame, and normalises nothing.
+    """
+
+    def __init__(self, channels: int, cond_dim: int, *, spectral: bool) -> None:
+        super().__init__()
+        self.recurrent = ConvGRU(channels, spectral=spectral)
+
+    def forward(self, x: Tensor, cond: Tensor, rows: Tensor | None, state: dict[str, Tensor], last: bool) -> Tensor:
+        """New frames `(B, n, C, H, W)` -> as many; `state` starts empty and is updated."""
+        states, state["hidden"] = self.recurrent(x, state.get("hidden"))
+        return states
 
 
 def conv_of_doubled(conv: nn.Conv2d, frames: Tensor) -> Tensor:

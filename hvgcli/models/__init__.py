@@ -21,5 +21,6 @@ def build_generator(config: ModelConfig, level: int) -> Generator:
 
 def build_discriminator(config: ModelConfig, level: int) -> LevelDiscriminator:
     """The discriminators of level `level` (1..L), freshly initialised."""
-    below = config.levels[level - 2].resolution if level > 1 else None
-    return LevelDiscriminator(config.levels[level - 1], config.num_classes, input_size=below)
+    spec = config.levels[level - 1]
+    matches = config.levels[level - 2].resolution if spec.matching else None
+    return LevelDiscriminator(spec, config.num_classes, input_size=matches)

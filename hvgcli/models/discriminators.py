@@ -92,11 +92,11 @@ class LevelDiscriminator(nn.Module):
 
     spatial  : single frames at full resolution
     temporal : the video, average-pooled 2x2
-    matching : [x^{l-1} repeated in time; x^l average-pooled to its size], above level 1
+    matching : [x^{l-1} repeated in time; x^l average-pooled to its size], above level 1 (HVG table 2 leaves it out)
     """
 
     def __init__(self, level: LevelConfig, num_classes: int, *, input_size: int | None) -> None:
-        """`input_size`: resolution of x^{l-1}, None at level 1."""
+        """`input_size`: resolution of x^{l-1}, None where nothing is to be matched, as at level 1."""
         super().__init__()
         self.input_size = input_size
         self.resolution = level.resolution
@@ -114,7 +114,7 @@ class LevelDiscriminator(nn.Module):
             )
 
     def forward(self, video: Tensor, frames: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
-        """Scores `(B, k + T)` at level 1, `(B, k + 2T)` above.
+        """Scores `(B, k + T)` without the matching discriminator, `(B, k + 2T)` with it.
 
         `video` `(B, T, 3, D, D)`, `frames` `(B, k, 3, D, D)` chosen from it, `low` `(B, t, 3, d, d)`.
         """

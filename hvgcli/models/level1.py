@@ -41,6 +41,8 @@ class Outline(nn.Module):
     Any number of frames can be made, in pieces: the recurrent states are all the memory it has.
     """
 
+    recurrent = True
+
     def __init__(self, level: LevelConfig, num_classes: int) -> None:
         super().__init__()
         self.level = level

@@ -9,23 +9,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvgcli.config import BASE_RESOLUTION, LevelConfig
-from hvgcli.layers.blocks import GeneratorBlock, SeparableBlock3D, TemporalConv
+from hvgcli.layers.blocks import GeneratorBlock, RecurrentBlock, SeparableBlock3D, TemporalConv
 from hvgcli.layers.layout import to_frames, to_video
 from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.table import RowLayout
 from hvgcli.layers.weights import conv2d
 from hvgcli.models.condition import Condition, FirstMap, Labels
 
+OVER_TIME = {"separable": SeparableBlock3D, "recurrent": RecurrentBlock}
+
 
 class UpsamplerUnit(nn.Module):
-    """Separable 3D block, then two 2D residual blocks; x^{l-1} is added after each block it is not smaller than."""
+    """A block over time, then two 2D residual blocks; x^{l-1} is added after each block it is not smaller than."""
 
     def __init__(
-        self, width: int, out_width: int, cond_dim: int, size: int, input_size: int, *, double: bool, spectral: bool
+        self,
+        width: int,
+        out_width: int,
+        cond_dim: int,
+        size: int,
+        input_size: int,
+        *,
+        double: bool,
+        spectral: bool,
+        over_time: type[SeparableBlock3D | RecurrentBlock] = SeparableBlock3D,
     ) -> None:
         """`size`: resolution that the unit receives; `input_size`: resolution of x^{l-1}."""
         super().__init__()
-        self.block3d = SeparableBlock3D(width, cond_dim, spectral=spectral)
+        self.block3d = over_time(width, cond_dim, spectral=spectral)
         self.block1 = GeneratorBlock(width, out_width, cond_dim, double=False, spectral=spectral)
         self.block2 = GeneratorBlock(out_width, out_width, cond_dim, double=double, spectral=spectral)
         sizes = (size, size, size * (2 if double else 1))
@@ -76,7 +87,14 @@ class Upsampler(nn.Module):
             double = i < level.doublings
             units.append(
                 UpsamplerUnit(
-                    widths[i], widths[i + 1], dim, size, input_size, double=double, spectral=level.spectral_norm
+                    widths[i],
+                    widths[i + 1],
+                    dim,
+                    size,
+                    input_size,
+                    double=double,
+                    spectral=level.spectral_norm,
+                    over_time=OVER_TIME[level.unit],
                 )
             )
             size *= 2 if double else 1
@@ -86,6 +104,11 @@ class Upsampler(nn.Module):
         if level.output_residual and not level.spectral_norm and self.to_rgb.weight.device.type != "meta":
             nn.init.zeros_(self.to_rgb.weight)  # begins as the plain enlargement
         self.rows = RowLayout(level.frames)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a frame depends on all before it, and on none after it."""
+        return self.level.unit == "recurrent"
 
     @property
     def reach(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from hvgcli.models import Generator
-from hvgcli.models.level1 import Outline
 from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, prepare
@@ -59,12 +58,13 @@ def end_reach(hierarchy: Hierarchy, level: int) -> int:
     """Frames at the end of level `level` that feel the end of the video, through it and the levels below.
 
     The frames of the level below join after the first temporal convolution, which so does not pass theirs on.
+    Recurrent units look at no later frame and have no such convolution.
     """
     reach = 0
     for number in range(2, level + 1):
         generator = hierarchy.generators[number - 1]
         assert isinstance(generator, Upsampler)
-        reach = max(generator.reach, reach * generator.times_time + generator.reach - 1)
+        reach = max(generator.reach, reach * generator.times_time + max(generator.reach - 1, 0))
     return reach
 
 
@@ -85,7 +85,7 @@ def measure_any_length(
     generator, config = hierarchy.generators[level - 1], hierarchy.config
     outline = config.levels[0].frames
     factor = config.frame_factor(level)
-    frames = (HORIZON if isinstance(generator, Outline) else WINDOW) * outline * factor
+    frames = (HORIZON if generator.recurrent else WINDOW) * outline * factor
     moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
     tail = end_reach(hierarchy, level)  # 0 for a recurrent level
     return statistics.any_length_table(sigma, moments, period=factor, tail=tail, stretch=outline * factor)
