@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 
 @dataclass(frozen=True)
@@ -15,3 +17,9 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+
+
+def spread(values: Sequence[float]) -> Estimate:
+    """The mean of at least one value, with one standard deviation (ddof 1) of them on either side of it."""
+    mean, deviation = fmean(values), stdev(values) if len(values) > 1 else 0.0
+    return Estimate(mean, mean - deviation, mean + deviation)
