@@ -342,6 +342,25 @@ def _require_online(offline: bool) -> None:
         raise WeightsError("the Hub is not asked while HF_HUB_OFFLINE is set: unset it to use the network")
 
 
+def fetch_file(
+    repo: str, name: str, revision: str, target: Path, *, sha256: str, offline: bool = False, progress: bool = False
+) -> Path:
+    """Fetch one file of a Hub repository to `target`, which appears only when its SHA-256 is the one given.
+
+    Errors: `WeightsError` (not found, no access, offline, another checksum), `MediaError` (cannot write).
+    """
+    _require_online(offline)
+    with checkpoints.atomic(target) as part, tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as work:
+        with _hub(progress) as (hub, options):
+            found = hub.hf_hub_download(
+                repo, name, revision=revision, local_dir=work, cache_dir=work, library_name="hvg", **options
+            )
+        if (got := checkpoints.sha256(Path(found))) != sha256:
+            raise WeightsError(f"{name} of {repo} has SHA-256 {got[:12]}..., not {sha256[:12]}...: it was not taken")
+        os.replace(found, part)
+    return target
+
+
 def _snapshot(
     repo: str, revision: str | None, work: Path, *, dry_run: bool = False, progress: bool = False
 ) -> list[Any]:
@@ -369,9 +388,7 @@ def _hub(progress: bool) -> Iterator[tuple[Any, dict[str, Any]]]:
     import huggingface_hub
     from huggingface_hub import errors
 
-    utils: Any = importlib.import_module(
-        "huggingface_hub.utils"
-    )  # `httpx`: its HTTP client
+    utils: Any = importlib.import_module("huggingface_hub.utils")  # `httpx`: its HTTP client
     utils.logging.set_verbosity_error()
     if not progress:
         utils.disable_progress_bars()

@@ -47,20 +47,29 @@ def decode(clip: Clip, short_side: int | None = None, numbers: range | None = No
     size = fitted_size(clip.height, clip.width, short_side)
     frames = torch.empty((len(numbers), *size, 3), dtype=torch.uint8)
     count = 0
-    for count, frame in enumerate(_frames(clip, numbers), start=1):
-        if frame.shape[:2] != (clip.height, clip.width):
-            raise MediaError(
-                f"{clip.path}: frames are {frame.shape[1]}x{frame.shape[0]}, not {clip.width}x{clip.height}: "
-                "the file has changed since it was listed"
-            )
+    for count, frame in enumerate(iter_clip(clip, numbers), start=1):
         frames[count - 1] = resize_uint8(torch.from_numpy(frame)[None], size)[0]
     if not count:
         raise MediaError(f"{clip.path}: has no frames" + (f" from {numbers[0]} on" if numbers and numbers[0] else ""))
     return frames if count == len(numbers) else frames[:count].clone()
 
 
+def iter_clip(clip: Clip, numbers: range) -> Iterator[Frames]:
+    """The frames of those rising numbers of a clip, uint8 (H, W, 3), one by one; fewer when the file holds fewer.
+
+    Raises:
+        MediaError: the file cannot be decoded as far as that, or its frames are of another size than the clip's.
+    """
+    for frame in _frames(clip, numbers):
+        if frame.shape[:2] != (clip.height, clip.width):
+            raise MediaError(
+                f"{clip.path}: frames are {frame.shape[1]}x{frame.shape[0]}, not {clip.width}x{clip.height}: "
+                "the file has changed since it was listed"
+            )
+        yield frame
+
+
 def _frames(clip: Clip, numbers: range) -> Iterator[Frames]:
-    """The frames of those numbers, uint8 (H, W, 3)."""
     if clip.member is not None and clip.member.codec == "jpeg":
         return (read_jpeg(clip.path, part) for part in clip.member.read(numbers))
     start, stop = clip.start + numbers.start, clip.start + numbers.stop
