@@ -31,7 +31,7 @@ SIGMAS = 1.96
 def frechet_distance(real: Moments, fake: Moments, ddof: int = 1) -> float:
     """Squared Frechet distance of the Gaussians with these means and covariances.
 
-    With S1 = A^T A, A = Lambda^1/2 V^T from the eigenvectors of S1, the matrix A S2 A^T is similar to
+    With S1 = A^T A, A = Lambda^1/2 V^T from the eigenvectors of S1, the matrix A S2 A^T has the eigenvalues of
     S1^1/2 S2 S1^1/2. A has a row for each eigenvalue of S1 that is above its rounding, so directions in which the
     first set does not vary at all (dead features) add nothing, instead of roots of rounding errors. Where only the
     second set has such directions, those roots remain: about 1e-8 of the traces.
