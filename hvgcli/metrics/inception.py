@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hvgcli.errors import DataError
 from hvgcli.metrics.estimate import Estimate
+from hvgcli.metrics.moments import vectors
 
 SPLITS = 10
 
@@ -69,5 +70,4 @@ def _check(logits: Tensor, splits: int) -> None:
             f"an inception score in {splits} splits of {len(logits)} videos has fewer than 2 videos a split: "
             "take more videos or fewer splits"
         )
-    if not bool(logits.isfinite().all()):
-        raise DataError("the logits hold values that are not finite: check the videos and the feature network")
+    vectors(logits, "the logits")

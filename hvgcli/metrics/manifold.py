@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hvgcli.errors import DataError
+from hvgcli.metrics.frechet import check_pair
 
 NEIGHBOURS = 5  # Naeem et al. 2020, section 5
 CHUNK = 512  # rows of a distance matrix held at once
@@ -85,17 +86,10 @@ def _squared_distances(x: Tensor, y: Tensor, chunk: int) -> Iterator[tuple[slice
 
 
 def _check(real: Tensor, fake: Tensor, k: int) -> None:
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise DataError(
-            f"features (videos, dimensions) of one network are compared, and got {tuple(real.shape)} and "
-            f"{tuple(fake.shape)}"
-        )
+    check_pair(real, fake)
     fewest = min(len(real), len(fake))
     if not 1 <= k < fewest:
         raise DataError(
             f"precision and recall by {k} neighbours need more than {max(k, 1)} videos in each set, and the smaller "
             f"has {fewest}: take more videos or fewer neighbours"
         )
-    for name, features in (("real", real), ("generated", fake)):
-        if not bool(features.isfinite().all()):
-            raise DataError(f"the {name} features hold values that are not finite: check the videos and the network")

@@ -42,7 +42,8 @@ def frames_within(length: int) -> tuple[int, ...]:
 
 def luma(frames: Tensor) -> Tensor:
     """Grey values in [0, 1]: uint8 (..., 3) RGB -> float64 (...)."""
-    return torch.tensordot(frames.double() / 255, torch.tensor(_LUMA, dtype=torch.float64), dims=1)
+    grey: Tensor = frames.double() @ torch.tensor(_LUMA, dtype=torch.float64)
+    return grey / 255
 
 
 def power_spectrum(grey: Tensor) -> Tensor:
@@ -50,7 +51,8 @@ def power_spectrum(grey: Tensor) -> Tensor:
 
     So its mean over all frequencies is the mean square of the image (Parseval).
     """
-    return torch.fft.fft2(grey).abs().square() / (grey.shape[-2] * grey.shape[-1])
+    waves: Tensor = torch.fft.fft2(grey)
+    return waves.abs().square() / (grey.shape[-2] * grey.shape[-1])
 
 
 def rings(height: int, width: int) -> tuple[Tensor, Tensor]:

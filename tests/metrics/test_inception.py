@@ -90,8 +90,8 @@ def test_small_sets_are_told() -> None:
         (torch.zeros(4, 4), 0, "0 splits"),
         (torch.zeros(20), 1, "(videos, classes)"),
         (torch.zeros(20, 1), 1, "(videos, classes)"),
-        (torch.full((20, 4), float("nan")), 1, "not finite"),
-        (torch.full((20, 4), float("inf")), 1, "not finite"),
+        (torch.full((20, 4), float("nan")), 1, "NaN or infinity"),
+        (torch.full((20, 4), float("inf")), 1, "NaN or infinity"),
     ],
 )
 def test_bad_logits_are_one_line(logits: torch.Tensor, splits: int, message: str) -> None:

@@ -101,7 +101,7 @@ def test_one_outlier_in_the_real_set_inflates_precision_but_not_density() -> Non
         (torch.zeros(5, 2), torch.zeros(9, 2), 5, "the smaller has 5"),
         (torch.zeros(9, 2), torch.zeros(5, 2), 5, "the smaller has 5"),
         (torch.zeros(9, 2), torch.zeros(9, 2), 0, "0 neighbours"),
-        (torch.zeros(9, 2), torch.zeros(9, 3), 5, "(9, 3)"),
+        (torch.zeros(9, 2), torch.zeros(9, 3), 5, "2 and 3 dimensions"),
         (torch.zeros(9), torch.zeros(9), 5, "(9,)"),
         (torch.zeros(9, 2), torch.full((9, 2), float("nan")), 5, "generated features"),
         (torch.full((9, 2), float("inf")), torch.zeros(9, 2), 5, "real features"),

@@ -30,7 +30,7 @@ def loop_ssim(x: torch.Tensor, y: torch.Tensor) -> float:
     weights = [[math.exp(-(i * i + j * j) / (2 * 1.5**2)) for j in range(-5, 6)] for i in range(-5, 6)]
     total = sum(map(sum, weights))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    scores = []
+    scores: list[float] = []
     for top in range(height - 10):
         for left in range(width - 10):
             for c in range(channels):

@@ -111,7 +111,7 @@ def test_batches_do_not_matter(batches: list[int]) -> None:
     videos = some_videos((sum(batches), 2, 4, 6))
     whole, streamed = SpectrumSum((1, 2)), SpectrumSum((1, 2))
     whole.update(videos)
-    for part in videos.split(batches):
+    for part in torch.split(videos, batches):
         streamed.update(part)
     assert streamed.count == len(videos)
     assert streamed.curves() == whole.curves()
