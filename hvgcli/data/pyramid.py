@@ -43,6 +43,8 @@ def downsample_space(video: torch.Tensor, size: int | tuple[int, int]) -> torch.
     if (height, width) == tuple(video.shape[-2:]):
         return video
     frames = frames_of(video)
+    if width == 1:  # torch 2.13 mixes up channels-last maps that are resized to a width of 1
+        frames = frames.contiguous()
     resized = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
     return video_of(resized, video.shape[0])
 

@@ -14,6 +14,7 @@ from hvgcli.config import ModelConfig
 from hvgcli.errors import UsageError, WeightsError
 from hvgcli.layers.weights import bake_spectral_norm
 from hvgcli.models import Generator, build_generator
+from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
 from hvgcli.sampling.noise import latents
 from hvgcli.sampling.statistics import StandingTable
@@ -61,16 +62,57 @@ def load(folder: Path, *, levels: int | None = None, device: torch.device | None
     device = device or torch.device("cpu")
     generators, tables = [], []
     for number in range(1, levels + 1):
-        tensors, known = statistics.from_tensors(
-            read_level(folder, number, config=config), level_metadata(folder, number).get("statistics")
-        )
-        with torch.device("meta"):
-            generator = build_generator(config, number)
-            bake_spectral_norm(generator)
-        load_strict(generator, tensors, f"level {number} of {folder}")
-        generators.append(generator.to(device).eval().requires_grad_(False))
+        generator, known = _read(folder, config, number, device)
+        generators.append(generator)
         tables.append(known)
     return Hierarchy(config, generators, tables, model_sha(folder), device)
+
+
+def _read(
+    folder: Path, config: ModelConfig, number: int, device: torch.device
+) -> tuple[Generator, list[StandingTable]]:
+    """The network of one level, ready to sample from, and its standing statistics."""
+    tensors, known = statistics.from_tensors(
+        read_level(folder, number, config=config), level_metadata(folder, number).get("statistics")
+    )
+    with torch.device("meta"):
+        generator = build_generator(config, number)
+        bake_spectral_norm(generator)
+    load_strict(generator, tensors, f"level {number} of {folder}")
+    return generator.to(device).eval().requires_grad_(False), known
+
+
+@dataclass
+class Level:
+    """One level above the first, alone: to enlarge clips that are already there."""
+
+    config: ModelConfig
+    number: int
+    """2..L."""
+    generator: Upsampler
+    tables: list[StandingTable]
+    sha: str = ""
+    """Of the model that it is from."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def load_level(folder: Path, number: int | None = None, *, device: torch.device | None = None) -> Level:
+    """Level `number` (the last by default) of a model folder, float32, without reading the others.
+
+    Errors: `UsageError` for level 1 and for one that is not there, `WeightsError` on any damage.
+    """
+    config = read_model_config(folder)
+    number = len(config.levels) if number is None else number
+    if not 2 <= number <= len(config.levels):
+        raise UsageError(
+            f"level {number} enlarges nothing: levels 2..{len(config.levels)} of this model do"
+            if len(config.levels) > 1
+            else "this model has one level only, which enlarges nothing: choose another --model"
+        )
+    device = device or torch.device("cpu")
+    generator, tables = _read(folder, config, number, device)
+    assert isinstance(generator, Upsampler)
+    return Level(config, number, generator, tables, model_sha(folder), device)
 
 
 def level_latents(hierarchy: Hierarchy, samples: Sequence[Sample], level: int, sigma: float) -> Tensor:
