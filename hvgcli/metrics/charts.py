@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
@@ -22,7 +23,7 @@ Role = Literal["main", "faint", "reference"]
 SERIES = 6  # colours; more curves than this begin again with the first
 COLOURS = ("#2f7fc1", "#d2691e", "#2a9d76", "#b85c9e", "#a3851a", "#6f7fbf")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 3", "4 2 1 2")
-TEXT, LINE, REAL = "var(--chart-text, #7a7d82)", "var(--chart-line, #9a9da255)", "var(--chart-real, #7f8287)"
+TEXT, LINE, REAL = "var(--chart-text, #73767c)", "var(--chart-line, #9a9da255)", "var(--chart-real, #7f8287)"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LETTER = 6.4  # pixels that a letter of 12 px takes at most, on average
 MOST_POINTS = 400  # of one curve, about one a pixel
@@ -108,7 +109,7 @@ def thinned(x: Floats, y: Floats, most: int = MOST_POINTS) -> tuple[Floats, Floa
         return x, y
     edges = np.linspace(0, len(x), most // 2 + 1).astype(int)
     kept: list[int] = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges.tolist()):
         part = y[start:end]
         if np.isfinite(part).any():
             kept += sorted({start + int(np.nanargmin(part)), start + int(np.nanargmax(part))})
