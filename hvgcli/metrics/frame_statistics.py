@@ -60,9 +60,13 @@ SCALES: tuple[tuple[str, int, float], ...] = (
 
 
 def opponent(frames: Tensor) -> Tensor:
-    """uint8 (T, H, W, 3) RGB -> float32 (T, 3, H, W): L in [0, 1], A and B in [-1, 1]."""
-    red, green, blue = frames.permute(3, 0, 1, 2).float().div(255)
-    return torch.stack(((red + green + blue) / 3, red - green, (red + green) / 2 - blue), dim=1)
+    """uint8 (T, H, W, 3) RGB -> float32 (T, 3, H, W): L in [0, 1], A and B in [-1, 1].
+
+    Whole numbers until the division: a grey pixel has A = B = 0 exactly, and no rounding decides its hue.
+    """
+    red, green, blue = frames.permute(3, 0, 1, 2).float()
+    light, a, b = (red + green + blue) / 765, (red - green) / 255, (red + green - 2 * blue) / 510
+    return torch.stack((light, a, b), dim=1)
 
 
 def video_statistics(frames: Tensor) -> Tensor:
