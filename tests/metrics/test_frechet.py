@@ -144,8 +144,6 @@ def test_sizes_stay_above_the_dimension() -> None:
     assert extrapolation_parts(4000, 2400, 600, 3) == (1, 2)
     assert extrapolation_parts(4000, 3000, 600, 2) == (1, 2)
     assert extrapolation_parts(50, 40, 600, 3) == (1, 2)
-    with pytest.raises(DataError, match="got a set of 3 vectors, expected at least 4"):
-        extrapolation_parts(50, 3, 600)
 
 
 @pytest.mark.parametrize(("n1", "n2", "d", "sizes"), [(40, 24, 3, 3), (12, 10, 8, 2), (12, 8, 20, 2)])
@@ -174,27 +172,49 @@ def test_the_bias_of_small_sets_goes() -> None:
     assert abs(extrapolated - truth) < 0.5 * (plain - truth)
 
 
+def test_the_bias_of_few_takes_goes() -> None:
+    """Windows that are alike within a take: the line over takes nears the truth, the line over windows does not."""
+    d, takes = 4, torch.arange(40).repeat_interleave(10)
+    by_take, by_window = [], []
+    for seed in range(12):
+        real, fake = (
+            normal(40, d, 2 * seed + k).repeat_interleave(10, dim=0) + 0.1 * normal(400, d, 100 + k) for k in (0, 1)
+        )
+        shared = {"real_takes": takes, "fake_takes": takes, "trials": 0}
+        by_take.append(frechet_infinity(real, fake, generator=rng(seed), **shared).value)
+        by_window.append(frechet_infinity(real, fake, trials=0, generator=rng(seed)).value)
+    assert abs(np.mean(by_take)) < 0.3 * np.mean(by_window)
+
+
 def test_the_interval_comes_from_takes_and_the_generator() -> None:
     """Ten windows of each take, nearly alike, are no ten times the evidence."""
     d, takes = 3, torch.arange(12).repeat_interleave(10)
     real = normal(12, d, 0).repeat_interleave(10, dim=0) + 0.01 * normal(120, d, 1)
     fake, order = normal(100, d, 2), torch.randperm(120, generator=rng(3))
 
-    def interval(real_takes: Tensor | None, seed: int = 0) -> tuple[float, float, float]:
-        result = frechet_infinity(real, fake, real_takes=real_takes, trials=25, generator=rng(seed))
+    def interval(real: Tensor, takes: Tensor | None, seed: int = 0) -> tuple[float, float, float]:
+        result = frechet_infinity(real, fake, real_takes=takes, points=2, trials=25, generator=rng(seed))
         assert result.low is not None
         assert result.high is not None
         return result.low, result.value, result.high
 
-    by_take, by_window = interval(takes), interval(None)
+    by_take, by_window = interval(real, takes), interval(real, None)
     assert by_take[0] < by_take[1] < by_take[2]
-    assert by_take[1] == by_window[1]
     assert by_take[2] - by_take[0] > 1.5 * (by_window[2] - by_window[0])
-    assert interval(takes) == by_take
-    assert interval(takes, 1) != by_take
-    real, takes = real[order], takes[order] * 7 - 3  # neither their order nor their numbers matter, but for the shuffle
-    mixed = interval(takes)
-    assert mixed[2] - mixed[0] > 1.5 * (by_window[2] - by_window[0])
+    assert interval(real, takes) == by_take
+    assert interval(real, takes, 1) != by_take
+    # Neither the order of the windows nor the numbers of their takes matter.
+    mixed = interval(real[order], takes[order] * 7 - 3)
+    assert mixed == pytest.approx(by_take, rel=1e-9)
+
+
+def test_uneven_takes_and_their_samples() -> None:
+    """A take of 60 windows beside takes of one: every sample has as many vectors as the set."""
+    real, fake = normal(70, 3, 0), normal(40, 3, 1)
+    takes = torch.cat([torch.zeros(60), torch.arange(1, 11)]).long()
+    result = frechet_infinity(real, fake, real_takes=takes, points=4, trials=20, generator=rng())
+    assert result.low is not None
+    assert np.isfinite([result.low, result.value, result.high]).all()
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -268,6 +288,7 @@ def test_bad_features_are_refused_in_one_line() -> None:
     cases = {
         "the real features: got NaN or infinity in 1 of 9 vectors": lambda: frechet_of_features(spoilt, good),
         "the generated features: got NaN": lambda: frechet_infinity(good, spoilt, generator=rng()),
+        "got a set of 3 vectors, expected at least 4": lambda: frechet_infinity(good, good[:3], generator=rng()),
         "the generated features: got 1 vector, ": lambda: frechet_of_features(good, good[:1]),
         "got 3 and 2 dimensions": lambda: frechet_random_features(good, good[:, :2], generator=rng()),
         "got 3 and 4 dimensions": lambda: principal_components(good)(normal(5, 4, 0)),
