@@ -1,0 +1,144 @@
+"""`hvg evaluate`: numbers of a model, or of any two folders of videos, with the protocol that they were taken by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_model, examples
+from hvgcli.cli.output import make_output
+
+VIDEOS, NUMBERS, FILES, HARDWARE = "Videos", "Numbers", "Files", "Hardware"
+NUM = 2048  # videos of each set, as usual for FVD
+EXAMPLES = examples(
+    "hvg evaluate --model hvg-mini --data clips/val --out eval/",
+    "hvg evaluate --model ./mine --data clips/val --frames 12 --features i3d --num 512",
+    "hvg evaluate --fake theirs/ --real clips/val --size 64x64 --frames 16 --json",
+    "hvg evaluate --fake predicted/ --real true/ --metrics ssim,psnr --skip-first 5",
+)
+
+
+def _option(text: str, *names: str, panel: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
+
+
+def evaluate(
+    model: Annotated[
+        str | None, _option("Name or folder of a model; with --data.", panel=VIDEOS, autocompletion=complete_model)
+    ] = None,
+    data: Annotated[
+        str | None, _option("Real clips for a model: folder, shards, list or URL.", panel=VIDEOS, metavar="REAL")
+    ] = None,
+    fake: Annotated[
+        str | None, _option("Videos of anybody's model, to compare with --real.", panel=VIDEOS, metavar="DIR")
+    ] = None,
+    real: Annotated[str | None, _option("The real videos for --fake.", panel=VIDEOS, metavar="DIR")] = None,
+    num: Annotated[int, _option("Most videos of each set; a model makes as many. Default: 2048.", panel=VIDEOS)] = NUM,
+    frames: Annotated[
+        int | None,
+        _option(
+            "Frames of a video; fewer than a model's are a random window. Default: all of a model, or those that "
+            "every video has.",
+            panel=VIDEOS,
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None, _option("Frames of the real clips a frame. Default: the model's, or 1.", panel=VIDEOS)
+    ] = None,
+    size: Annotated[
+        str | None,
+        _option("WIDTHxHEIGHT, or one number. Default: the model's, or that of the videos.", panel=VIDEOS),
+    ] = None,
+    sampler: Annotated[
+        Literal["folder", "windows"] | None,
+        _option("One video a file, or all windows of each. Default: windows with --model.", panel=VIDEOS),
+    ] = None,
+    sigma: Annotated[float, _option("Standard deviation of z. Default: 1.0.", panel=VIDEOS)] = 1.0,
+    seed: Annotated[int, _option("Of the videos and of all that is drawn. Default: 0.", panel=VIDEOS)] = 0,
+    levels: Annotated[int | None, _option("Stop at this level of the model. Default: all.", panel=VIDEOS)] = None,
+    metrics: Annotated[
+        str | None,
+        _option(
+            "Of fvd,fid,is,kvd,prdc,psd,diversity,per-class (default: all that can be had); for pairs of videos by "
+            "name: svfid,sifid,ssim,psnr.",
+            panel=NUMBERS,
+            metavar="KINDS",
+        ),
+    ] = None,
+    features: Annotated[
+        str, _option("frames (no network, default), i3d, or a TorchScript file.", panel=NUMBERS, metavar="NAME|PATH")
+    ] = "frames",
+    fetch: Annotated[
+        bool, _option("Download the i3d network (51 MB) if it is not here.", "--fetch", panel=NUMBERS)
+    ] = False,
+    splits: Annotated[int, _option("Parts for the Inception score. Default: 10.", panel=NUMBERS)] = 10,
+    skip_first: Annotated[
+        int, _option("Conditioning frames that ssim and psnr leave out. Default: 0.", panel=NUMBERS)
+    ] = 0,
+    out: Annotated[
+        Path | None, _option("Folder for evaluation.json, plots and samples.", panel=FILES, metavar="DIR")
+    ] = None,
+    overwrite: Annotated[bool, _option("Replace an evaluation in --out.", "--overwrite", panel=FILES)] = False,
+    no_cache: Annotated[bool, _option("Neither read nor keep features.", "--no-cache", panel=FILES)] = False,
+    batch_size: Annotated[int, _option("Videos computed at a time. Default: 8.", panel=HARDWARE)] = 8,
+    device: Annotated[str, _option("auto, cpu, cuda, cuda:INDEX or mps.", panel=HARDWARE)] = "auto",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    no_progress: NoProgress = False,
+    debug: Debug = False,
+) -> None:
+    """Compare generated videos with real ones, and say by which protocol.
+
+    Numbers carry the network that they were taken with, like FVD[i3d-k400]: compare only equal names and protocols.
+    """
+    from hvgcli.runtime import tune_allocator
+
+    tune_allocator()
+    from hvgcli.cli.evaluation import carry_out
+    from hvgcli.cli.evaluation_sets import Request, parse_size
+    from hvgcli.metrics.protocol import parse_metrics
+
+    request = Request(
+        model=model,
+        real=_one_pair(model, data, fake, real),
+        fake=fake,
+        num=num,
+        frames=frames,
+        stride=stride,
+        size=None if size is None else parse_size(size),
+        sampler=sampler or ("folder" if model is None else "windows"),
+        sigma=sigma,
+        seed=seed,
+        levels=levels,
+        metrics=parse_metrics(metrics),
+        features=features,
+        fetch=fetch,
+        splits=splits,
+        skip_first=skip_first,
+        out=out,
+        overwrite=overwrite,
+        cache=not no_cache,
+        batch=batch_size,
+        device=device,
+    )
+    carry_out(request, make_output(as_json=as_json, quiet=quiet, no_progress=no_progress), dry_run=dry_run)
+
+
+def _one_pair(model: str | None, data: str | None, fake: str | None, real: str | None) -> str:
+    """The source of the real videos; `UsageError` unless exactly one pair of options is given in full."""
+    from hvgcli.errors import UsageError
+
+    given = [
+        name
+        for name, value in zip(("--model", "--data", "--fake", "--real"), (model, data, fake, real), strict=True)
+        if value
+    ]
+    if given == ["--model", "--data"] and data:
+        return data
+    if given == ["--fake", "--real"] and real:
+        return real
+    got = ", ".join(given) if given else "neither"
+    raise UsageError(f"give --model with --data, or --fake with --real: got {got}")

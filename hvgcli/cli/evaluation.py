@@ -1,0 +1,231 @@
+"""A call of `hvg evaluate`, carried out: both sets, their features, the numbers, the folder, the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hvgcli.cli.evaluation_sets import Request, Sets, find_sets, prepare
+from hvgcli.cli.evaluation_table import show
+from hvgcli.cli.output import Output
+from hvgcli.errors import MediaError, UsageError
+from hvgcli.metrics import pairs as pairwise
+from hvgcli.metrics import seen as frames_seen
+from hvgcli.metrics.evaluate import Comparison, Options, per_class
+from hvgcli.metrics.features import FeatureSet, cache_folder, extract
+from hvgcli.metrics.inception import small_sample
+from hvgcli.metrics.networks import FeatureNetwork, resolve
+from hvgcli.metrics.protocol import KINDS, OF_PAIRS, Means, choose_metrics, plain
+from hvgcli.metrics.results import Evaluation, Metric, SampleClip, check_folder, metric
+from hvgcli.metrics.seen import Seen
+from hvgcli.metrics.videos import Videos
+from hvgcli.runtime import choose_device
+
+SAMPLES = 8  # clips of each set that are kept with the results
+LISTED = 5  # files that were left out and are named
+ESTIMATOR = "covariances with ddof 1; symmetric eigenvalues, or the nuclear norm where N <= d; float64"
+
+
+def carry_out(request: Request, output: Output, *, dry_run: bool) -> None:
+    """Evaluate, keep the result in --out where there is one, and print it."""
+    if request.out is not None:
+        check_folder(request.out, overwrite=request.overwrite)
+    device = choose_device(request.device)
+    network = resolve(request.features, device=device, fetch=request.fetch, progress=output.shows_progress)
+    asked = request.metrics or ()
+    if of_pairs := [kind for kind in asked if kind in OF_PAIRS]:
+        _check_pairs(request, asked, of_pairs)
+        evaluation, rate = _evaluate_pairs(request, network, output, dry_run), None
+    else:
+        sets = find_sets(request, device, output)
+        evaluation, rate = _evaluate_sets(request, sets, network, output, dry_run), sets.rate
+    for line in evaluation.warnings:
+        output.warn(line)
+    record = evaluation.record()
+    if request.out is not None and not dry_run:
+        record = evaluation.write(request.out, rate=rate)
+    show(record, request.out, output, dry_run=dry_run)
+
+
+# ---- two sets ----------------------------------------------------------------------------------
+
+
+def _evaluate_sets(request: Request, sets: Sets, network: FeatureNetwork, output: Output, dry_run: bool) -> Evaluation:
+    means = Means(network.name, network.classifier, network.has_pooled, _share_classes(sets))
+    kinds, left_out = choose_metrics(request.metrics, means)
+    protocol = _protocol(request, sets, network)
+    evaluation = Evaluation(request.title, request.command, protocol, warnings=list(sets.warnings))
+    for line in left_out if request.metrics is None else ():
+        output.note(line)
+    if dry_run:
+        return evaluation
+    prepare(sets, request, output)
+    real, real_seen = _look(sets.real, "real videos", request, network, kinds, output)
+    fake, fake_seen = _look(sets.fake, "generated videos", request, network, kinds, output)
+    evaluation.warnings += _seen_warnings(sets, real_seen, fake_seen)
+    if real is not None and fake is not None:
+        _compare(Comparison(real, fake, Options(request.splits, request.seed)), kinds, network, evaluation, output)
+    _add_seen(real_seen, fake_seen, kinds, evaluation)
+    evaluation.clips = [*_samples("generated", fake_seen, sets.fake, request), *_samples("real", real_seen, sets.real)]
+    return evaluation
+
+
+def _share_classes(sets: Sets) -> bool:
+    return bool(set(sets.real.classes) & set(sets.fake.classes))
+
+
+def _look(
+    videos: Videos, name: str, request: Request, network: FeatureNetwork, kinds: tuple[str, ...], output: Output
+) -> tuple[FeatureSet | None, Seen]:
+    """Features of a set, where a kind needs them, and what is kept of its frames; both from the cache if they can."""
+    cache = cache_folder() if request.cache else None
+    path = frames_seen.cache_path(cache, videos.key) if cache is not None and videos.key else None
+    known = frames_seen.load(path) if path is not None else None
+    empty = Seen(videos.count)
+    watch = empty if known is None else None
+    features = None
+    with output.progress(name, total=videos.count) as advance:
+        if any(KINDS[kind].features for kind in kinds):
+            pooled = bool({"fid", "per-class"} & set(kinds))
+            features = extract(
+                videos,
+                network,
+                batch=request.batch,
+                cache=cache,
+                pooled=pooled,
+                watch=watch,
+                progress=advance,
+                warn=output.warn,
+            )
+        elif watch is not None:
+            for batch in videos.batches(request.batch):
+                watch(batch)
+                advance(len(batch.frames))
+    if known is None and path is not None:
+        _keep(path, empty, output)
+    return features, known or empty
+
+
+def _keep(path: Path, seen: Seen, output: Output) -> None:
+    try:
+        frames_seen.save(path, seen)
+    except MediaError as error:
+        output.warn(f"{error}: these frames will be read again")
+
+
+def _compare(
+    comparison: Comparison, kinds: tuple[str, ...], network: FeatureNetwork, evaluation: Evaluation, output: Output
+) -> None:
+    """Add what the features tell."""
+    if output.shows_progress:
+        output.note("computing the distances")
+    evaluation.metrics += comparison.metrics(kinds)
+    evaluation.warnings += comparison.warnings(kinds)
+    if "is" in kinds:
+        few = small_sample(len(comparison.fake), comparison.fake.logits.shape[1], comparison.options.splits)
+        evaluation.warnings += [few] if few else []
+    if "per-class" in kinds:
+        evaluation.per_class = per_class(comparison, classifier=network.classifier)
+    evaluation.protocol["dimensions"] = comparison.dimensions
+
+
+def _add_seen(real: Seen, fake: Seen, kinds: tuple[str, ...], evaluation: Evaluation) -> None:
+    """Add what the frames tell."""
+    if "psd" in kinds:
+        evaluation.psd = frames_seen.curves(real, fake)
+    if "diversity" in kinds:
+        of_fake, of_real = frames_seen.diversity(real, fake)
+        note = f"{len(fake.clips)} generated videos; of {len(real.clips)} real ones it is {of_real:.3g}"
+        evaluation.metrics.append(metric("diversity", "Diversity[LAB]", of_fake, "", note))
+
+
+def _seen_warnings(sets: Sets, real: Seen, fake: Seen) -> list[str]:
+    lines = [line for line in (real.warning("real"), fake.warning("generated")) if line]
+    for name, videos in (("real", sets.real), ("generated", sets.fake)):
+        lines += [f"left out of the {name} set: {reason}" for reason in videos.left_out[:LISTED]]
+        if (more := len(videos.left_out) - LISTED) > 0:
+            lines.append(f"left out of the {name} set: {more} more files")
+    return lines
+
+
+def _samples(name: Any, seen: Seen, videos: Videos, request: Request | None = None) -> list[SampleClip]:
+    """Some of the kept videos, spread over the set; with the request of a model they have seeds."""
+    count = min(SAMPLES, len(seen.clips))
+    chosen = [(2 * number + 1) * len(seen.clips) // (2 * count) for number in range(count)]
+    return [
+        SampleClip(
+            name,
+            seen.clips[i],
+            videos.classes[seen.labels[i]] if seen.labels and videos.classes else None,
+            request.seed + seen.numbers[i] if request is not None and request.model is not None else None,
+        )
+        for i in chosen
+    ]
+
+
+def _protocol(request: Request, sets: Sets, network: FeatureNetwork) -> dict[str, Any]:
+    """All that the numbers depend on, as JSON values."""
+    height, width = sets.size
+    return plain(
+        {
+            "network": network.name,
+            "network_sha256": network.sha256,
+            "frames": sets.frames,
+            "stride": sets.stride,
+            "size": f"{width}x{height}",
+            "sampler": request.sampler,
+            "sigma": None if request.model is None else request.sigma,
+            "seed": request.seed,
+            "splits": request.splits if network.classifier else None,
+            "estimator": ESTIMATOR,
+            "real": sets.real.described,
+            "generated": sets.fake.described,
+        }
+    )
+
+
+# ---- pairs -------------------------------------------------------------------------------------
+
+
+def _check_pairs(request: Request, asked: tuple[str, ...], of_pairs: list[str]) -> None:
+    if request.model is not None:
+        raise UsageError(f"--metrics {of_pairs[0]} compares videos by their names: give --fake and --real")
+    if others := [kind for kind in asked if kind not in OF_PAIRS]:
+        raise UsageError(
+            f"--metrics {of_pairs[0]} compares pairs of videos, {others[0]} sets: ask for them in two calls"
+        )
+    if request.skip_first and not {"ssim", "psnr"} & set(asked):
+        raise UsageError("--skip-first is for ssim and psnr: leave it out")
+
+
+def _evaluate_pairs(request: Request, network: FeatureNetwork, output: Output, dry_run: bool) -> Evaluation:
+    found = pairwise.find_pairs(Path(request.real), Path(str(request.fake)))
+    kinds = request.metrics or ()
+    samples = [len(pair.samples) for pair in found]
+    uses_network = any(KINDS[kind].features for kind in kinds)
+    protocol = {
+        "network": network.name if uses_network else None,
+        "network_sha256": network.sha256 if uses_network else None,
+        "frames": request.frames,
+        "skip_first": request.skip_first,
+        "size": "as it is" if request.size is None else f"{request.size[1]}x{request.size[0]}",
+        "real": {"name": Path(request.real).name, "videos": len(found)},
+        "generated": {"name": Path(str(request.fake)).name, "videos": sum(samples), "samples_of_each": min(samples)},
+    }
+    evaluation = Evaluation(request.title, request.command, plain(protocol))
+    if min(samples) != max(samples):
+        evaluation.warnings.append(f"real videos have {min(samples)} to {max(samples)} samples: {min(samples)} count")
+    if not dry_run:
+        with output.progress("pairs", total=len(found) * len(kinds)) as advance:
+            for kind in kinds:
+                evaluation.metrics += _of_pairs(found, kind, request, network, advance)
+    return evaluation
+
+
+def _of_pairs(
+    found: list[pairwise.Pair], kind: str, request: Request, network: FeatureNetwork, advance: Any
+) -> list[Metric]:
+    reading = pairwise.Reading(request.frames, request.size, request.skip_first)
+    if kind in pairwise.NAMES:
+        return pairwise.similarity(found, kind, reading, advance)
+    return [pairwise.inner_distance(found, kind, network, reading, request.batch, advance)]

@@ -1,0 +1,191 @@
+"""Numbers of single videos: predictions and variations, each compared with the one real video of its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from hvgcli.data.cache import resize_uint8
+from hvgcli.data.sources import SUFFIXES, natural_key
+from hvgcli.errors import DataError
+from hvgcli.metrics.estimate import spread
+from hvgcli.metrics.networks import FeatureNetwork
+from hvgcli.metrics.results import Metric, metric
+from hvgcli.metrics.similarity import best_of, psnr, sample_scores, ssim
+from hvgcli.metrics.single import CropGrid, crop_grid, crops, svfid
+from hvgcli.video import read_video
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+CROP_FRAMES = 16  # of a crop at most: what action networks are trained on
+NAMES = {"ssim": "SSIM", "psnr": "PSNR"}
+SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ssim": ssim, "psnr": psnr}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One real video and the samples that are compared with it."""
+
+    name: str
+    real: Path
+    samples: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the frames of a pair are made."""
+
+    frames: int | None = None
+    """At most so many, from the first on; None: as many as all videos of the pair have."""
+    size: tuple[int, int] | None = None
+    """(height, width) that whole frames are resized to; None: as they are."""
+    skip: int = 0
+    """First frames that are left out: those that a prediction was given."""
+
+
+# ---- which videos ------------------------------------------------------------------------------
+
+
+def find_pairs(real: Path, fake: Path) -> list[Pair]:
+    """A file against a file (or a folder of samples of it), or the files of two folders by their names.
+
+    The samples of `NAME.mp4` are `NAME.mp4`, and every `NAME` followed by anything but a letter or digit:
+    `NAME_0.mp4`, `NAME-seed1.mp4`. Class folders are part of the name. The longest fitting name counts.
+
+    Raises:
+        DataError: a real video without a sample, a sample without a real video, or nothing there.
+    """
+    reals, fakes = _files(real), _files(fake)
+    if real.is_file():
+        return [Pair(real.stem, real, tuple(fakes.values()))]
+    by_name: dict[str, list[Path]] = {name: [] for name in reals}
+    for name, path in fakes.items():
+        fitting = [known for known in reals if re.match(re.escape(known) + r"(?![^\W_])", name)]
+        if not fitting:
+            raise DataError(f"{path} has no real video: expected one in {real} whose name it begins with")
+        by_name[max(fitting, key=len)].append(path)
+    if missing := [name for name, found in by_name.items() if not found]:
+        raise DataError(f"{len(missing)} of {len(reals)} real videos have no sample in {fake} (first: {missing[0]})")
+    return [Pair(name, reals[name], tuple(found)) for name, found in by_name.items()]
+
+
+def _files(place: Path) -> dict[str, Path]:
+    """Videos and pictures of a folder and its folders, by their names without suffix; or the one file."""
+    if place.is_file():
+        return {place.stem: place}
+    if not place.is_dir():
+        raise DataError(f"{place}: no such file or folder")
+    found = [path for path in place.rglob("*") if path.suffix.lower() in (*SUFFIXES, *PICTURES)]
+    visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(place).parts)]
+    names = {path: path.relative_to(place).with_suffix("").as_posix() for path in visible if path.is_file()}
+    if not names:
+        raise DataError(f"{place}: has no videos or pictures")
+    return {names[path]: path for path in sorted(names, key=lambda path: natural_key(names[path]))}
+
+
+# ---- their frames ------------------------------------------------------------------------------
+
+
+def read(path: Path, reading: Reading) -> Tensor:
+    """uint8 `(T, H, W, 3)`. Errors: `MediaError`, or `DataError` where nothing is left of it."""
+    frames = torch.from_numpy(read_video(path))
+    kept = frames[reading.skip :][: reading.frames]
+    if not len(kept):
+        raise DataError(f"{path}: has {len(frames)} frames, nothing is left without the first {reading.skip}")
+    return kept if reading.size is None else resize_uint8(kept, reading.size)
+
+
+def _fitted(pair: Pair, reading: Reading) -> tuple[Tensor, Iterator[Tensor]]:
+    """The real video and its samples, one by one, over the frames that all of them have."""
+    lengths = [len(read(path, reading)) for path in (pair.real, *pair.samples)]
+    least = min(lengths)
+    real = read(pair.real, reading)[:least]
+    return real, (_same_size(real, read(path, reading)[:least], path) for path in pair.samples)
+
+
+def _same_size(real: Tensor, fake: Tensor, path: Path) -> Tensor:
+    if fake.shape != real.shape:
+        sizes = f"{fake.shape[2]}x{fake.shape[1]} pixels, its real video {real.shape[2]}x{real.shape[1]}"
+        raise DataError(f"{path}: has {sizes}: make them one with --size WIDTHxHEIGHT")
+    return fake
+
+
+# ---- similarity --------------------------------------------------------------------------------
+
+
+def similarity(pairs: Sequence[Pair], kind: str, reading: Reading, seen: Callable[[int], None]) -> list[Metric]:
+    """SSIM or PSNR of the best of l samples of each real video (TrIVD-GAN C.1), and of its first sample.
+
+    l is the number of samples that every real video has. seen is called with 1 after each pair.
+    """
+    count = min(len(pair.samples) for pair in pairs)
+    best, first = [], []
+    for pair in pairs:
+        scores = sample_scores(*_fitted(pair, reading), SCORES[kind])[:count]  # (l, T)
+        best.append(best_of(scores, count).mean().item())
+        first.append(scores[0].mean().item())
+        seen(1)
+    note = f"mean over the frames of {len(pairs)} real videos" + (f", {reading.skip} given" if reading.skip else "")
+    rows = [metric(kind, f"{NAMES[kind]}[best of {count}]", fmean(best), "higher", note)]
+    if count > 1:
+        rows.append(
+            metric(f"{kind}_first", f"{NAMES[kind]}[best of 1]", fmean(first), "higher", f"first sample, {note}")
+        )
+    return rows
+
+
+# ---- Frechet distances inside a pair -----------------------------------------------------------
+
+
+def crop_size(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Crops of at most 16 frames and half of each side, for networks without a map of features."""
+    return min(shape[0], CROP_FRAMES), max(1, shape[1] // 2), max(1, shape[2] // 2)
+
+
+def places(network: FeatureNetwork, video: Tensor, batch: int) -> tuple[Tensor, CropGrid | None]:
+    """Features `(P, d)` of the places of one video, or of its overlapping crops, with their grid."""
+    found = network.locations(video[None])
+    if found is not None:
+        return found[0], None
+    shape = (video.shape[0], video.shape[1], video.shape[2])
+    parts = list(crops(video, crop_size(shape)))
+    rows = [network.logits(torch.stack(parts[start : start + batch])) for start in range(0, len(parts), batch)]
+    return torch.cat(rows), crop_grid(shape, crop_size(shape))
+
+
+def inner_distance(
+    pairs: Sequence[Pair],
+    kind: str,
+    network: FeatureNetwork,
+    reading: Reading,
+    batch: int,
+    seen: Callable[[int], None],
+) -> Metric:
+    """SVFID of clips, or SIFID of pictures: the mean over all samples, with one standard deviation.
+
+    seen is called with 1 after each pair.
+    """
+    values, grid = [], None
+    for pair in pairs:
+        real = read(pair.real, reading)
+        of_real, grid = places(network, real, batch)
+        for path in pair.samples:
+            fake = read(path, reading)
+            _check_kind(kind, path, min(len(real), len(fake)))
+            values.append(svfid(of_real, places(network, fake, batch)[0]))
+        seen(1)
+    name = f"{kind.upper()}[{network.name}{'' if grid is None else '-crops'}]"
+    note = f"{len(values)} samples of {len(pairs)} real videos" + (f", {grid}" if grid is not None else "")
+    return metric(kind, name, spread(values), "lower", note)
+
+
+def _check_kind(kind: str, path: Path, frames: int) -> None:
+    if kind == "sifid" and frames > 1:
+        raise DataError(f"{path}: has {frames} frames: SIFID compares pictures, use --metrics svfid")
+    if kind == "svfid" and frames < 2:
+        raise DataError(f"{path}: has one frame: SVFID compares clips, use --metrics sifid")
