@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hvgcli import hub
 from hvgcli.checkpoints import sha256
-from hvgcli.errors import DataError, UsageError, WeightsError
+from hvgcli.errors import DataError, ResourceError, UsageError, WeightsError
 from hvgcli.metrics.frame_statistics import NAME as FRAMES
 from hvgcli.metrics.frame_statistics import FrameStatistics
 
@@ -149,7 +149,7 @@ def load_script(path: Path) -> Any:
 def _first_line(error: BaseException) -> str:
     """The line of a TorchScript error that says what is wrong: the last one, after the traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if re.match(r"\w*(Error|Exception): ", line)]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
     return (named or lines or [type(error).__name__])[-1 if named else 0][:200]
 
 
@@ -192,6 +192,7 @@ class TorchScriptNetwork:
 
         Raises:
             DataError: the network refuses such videos (too short, too small), or its output is not finite.
+            ResourceError: there is not enough memory.
         """
         return self._run(self._logits, video)
 
@@ -233,9 +234,9 @@ class TorchScriptNetwork:
         what = f"videos of {frames} frames of {width}x{height}"
         try:
             found = method(x)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error) as error:
+            if "out of memory" in str(error):
+                raise ResourceError(f"not enough memory for {count} {what} at a time: use --batch-size 1") from error
             raise DataError(f"{self.name} cannot take {what} ({_first_line(error)}): try more --frames") from error
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != count:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -251,7 +252,7 @@ class TorchScriptNetwork:
         weights = [t for t in own if t.shape == (logits.shape[1], pooled.shape[1])]
         biases = [t for t in own if t.shape == (logits.shape[1],)]
         for weight, bias in ((w, b) for w in weights for b in biases):
-            made = (weight.float().cpu(), bias.float().cpu())
+            made = (weight.detach().float().cpu(), bias.detach().float().cpu())
             if torch.allclose(torch.addmm(made[1], pooled, made[0].T), logits, rtol=1e-4, atol=1e-4):
                 return made
         return None
