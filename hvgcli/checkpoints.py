@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hvgcli.config import FORMAT_VERSION, ModelConfig, model_from_dict, to_dict
+from hvgcli.config import FORMAT_VERSION, LevelConfig, ModelConfig, model_from_dict, to_dict
 from hvgcli.errors import ConfigError, HvgError, MediaError, WeightsError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ CHECKSUMS = "checksums.json"
 CARD = "README.md"
 HEADER_KEY = "hvg"  # one key of the safetensors header holds all our metadata, as JSON
 JSON_LIMIT = 8 << 20  # bytes; a config with 100,000 class names is about 2 MB
+LATER = {"unit": "separable"}  # fields of a level that older weights do not know, with what they were
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _LEVEL_FILE = re.compile(r"level[1-8]\.safetensors")
 
@@ -228,8 +229,13 @@ def level_file(number: int) -> str:
 def level_hash(config: ModelConfig, number: int) -> str:
     """16 hexadecimal digits that stand for the networks of level `number`: its numbers and those below."""
     below = config.levels[number - 2] if number > 1 else None
-    parts = [to_dict(config.levels[number - 1]), to_dict(below) if below else None, config.num_classes]
+    parts = [_numbers(config.levels[number - 1]), _numbers(below) if below else None, config.num_classes]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _numbers(level: LevelConfig) -> dict[str, Any]:
+    """A level's numbers; those that came later count only where they are not what all levels had before."""
+    return {key: value for key, value in to_dict(level).items() if key not in LATER or value != LATER[key]}
 
 
 def write_model_config(folder: Path, config: ModelConfig) -> None:
