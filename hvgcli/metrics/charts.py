@@ -128,6 +128,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     log_x: bool = False,
+    x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     size: tuple[int, int] = (360, 250),
 ) -> str:
@@ -136,7 +137,7 @@ def line_chart(
     Args:
         lines: at least one point in all must be finite (and above 0 with `log_x`).
         log_x: a logarithmic horizontal axis, base 10.
-        y_range: lowest and highest value shown, by default those of the curves; what lies beyond is cut off.
+        x_range, y_range: lowest and highest value shown, by default those of the curves; what lies beyond is cut off.
         size: width and height in CSS pixels; the element shrinks and grows with the place that it is given.
 
     Errors: `ValueError` where nothing can be drawn.
@@ -151,7 +152,8 @@ def line_chart(
     top, bottom = 40 + legend_height, 38
     y_axis = Axis(y_low, y_high, height - top - bottom)
     left = 10 + LETTER * max(len(tick_text(tick)) for tick in y_axis.ticks())
-    x_axis = Axis(*_span(xs, log_x), width - left - 12, log_x)
+    x_low, x_high = _span(xs if x_range is None else np.array(x_range), log_x)
+    x_axis = Axis(x_low, x_high, width - left - 12, log_x)
     parts = [
         f'<text x="0" y="14" font-size="13" font-weight="600" fill="{TEXT}">{escape(_fit(title, width))}</text>',
         f'<text x="0" y="30" font-size="11" fill="{TEXT}" opacity=".8">{escape(_fit(y_label, width))}</text>',

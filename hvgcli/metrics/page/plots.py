@@ -14,6 +14,7 @@ from hvgcli.metrics.page.tables import settings_table
 from hvgcli.metrics.page.training import Sheet, TrainingRun
 
 SHEETS = 24  # sheets of one run that are shown, evenly spread over its steps
+SMALL = 352  # pixels across; smaller sheets are enlarged to that, pixel by pixel
 SMOOTHED = 50  # the mean is over this part of all steps: short enough to follow, long enough to read
 SEEN = 0.99  # share of the single steps that an axis shows at least
 TITLES = {
@@ -105,6 +106,7 @@ def window_of(steps: int) -> int:
 def _training_chart(name: str, runs: Sequence[TrainingRun]) -> Html:
     lines: list[Line] = []
     raw: list[Floats] = []
+    having = [run for run in runs if len(run.steps)]
     for series, run in enumerate(runs):
         if name in run.curves:
             values = run.curves[name]
@@ -114,9 +116,15 @@ def _training_chart(name: str, runs: Sequence[TrainingRun]) -> Html:
             raw.append(values)
     shown, beyond = axis_range(raw, [np.asarray(line.y) for line in lines if line.role == "main"])
     chart = line_chart(
-        lines, title=TITLES.get(name, name), x_label="step", y_label=UNITS.get(name, name), y_range=shown
+        lines,
+        title=TITLES.get(name, name),
+        x_label="step",
+        y_label=UNITS.get(name, name),
+        x_range=(min(run.steps[0] for run in having), max(run.steps[-1] for run in having)),
+        y_range=shown,
     )
-    note = f"{beyond:,} single steps lie beyond the axis." if beyond else None
+    verb = "step lies" if beyond == 1 else "steps lie"
+    note = f"{beyond:,} {verb} beyond the axis." if beyond else None
     return tag("figure", Html(chart), tag("figcaption", note) if note else None, class_="plot")
 
 
@@ -169,6 +177,14 @@ def _sheet(run: TrainingRun, sheet: Sheet, media: Media) -> Html:
     shown = (
         tag("p", medium.problem, class_="missing")
         if medium.problem
-        else tag("img", src=medium.url, alt=words, width=medium.width, height=medium.height, loading="lazy")
+        else tag(
+            "img",
+            src=medium.url,
+            alt=words,
+            width=medium.width,
+            height=medium.height,
+            loading="lazy",
+            class_="small" if medium.width < SMALL else None,
+        )  # fmt: skip
     )
     return tag("figure", shown, tag("figcaption", f"Step {sheet.step:,}"), data_step=f"{sheet.step:,}")

@@ -9,6 +9,7 @@ from hvgcli.metrics.page.markup import Html, hidden, join, tag
 from hvgcli.metrics.page.media import Media, Medium
 
 MOST = 48  # videos of one set that are shown
+MOST_BESIDE = 4  # sets beside each other; more stand below each other
 WIDE = 3  # a group with this many videos of one set takes the whole width
 
 
@@ -26,7 +27,7 @@ def samples_section(evaluations: Sequence[Evaluation], media: Media) -> Html | N
         tag("p", "Real videos beside generated ones, silent and in a loop.", class_="lead"),
         tag("p", f"{left_out} more videos are in the folders of the evaluations.", class_="note") if left_out else None,
         tag("p", tag("button", "Pause all", type="button", id="pause-all", class_="button script"), class_="tools"),
-        tag("div", *cards, class_="cards"),
+        tag("div", *cards, class_="cards broad" if len(columns) > 2 else "cards"),
     )
 
 
@@ -56,7 +57,12 @@ def _card(label: str, columns: dict[str, list[Sample]], media: Media) -> Html:
     widest = max(map(len, parts.values()))
     sets = [_set(title, samples, media) for title, samples in parts.items() if samples]
     heading = tag("h3", label or "All classes")
-    return tag("article", heading, tag("div", *sets, class_="sets"), class_="card wide" if widest >= WIDE else "card")
+    return tag(
+        "article",
+        heading,
+        tag("div", *sets, class_="sets"),
+        class_="card wide" if widest >= WIDE or len(sets) > MOST_BESIDE else "card",
+    )
 
 
 def _set(title: str, samples: Sequence[Sample], media: Media) -> Html:

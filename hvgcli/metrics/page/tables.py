@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from hvgcli.metrics.charts import interval_mark
 from hvgcli.metrics.page.evaluation import ClassRow, Evaluation, Metric
-from hvgcli.metrics.page.markup import Html, hidden, join, number, tag
+from hvgcli.metrics.page.markup import Html, hidden, join, number, tag, text
 
 BETTER = {
     "lower": ("\N{DOWNWARDS ARROW}", "lower is better"),
@@ -29,19 +30,20 @@ def metrics_section(evaluations: Sequence[Evaluation]) -> Html | None:
         return None
     head = tag("tr", tag("th", "Metric", scope="col"), *(_column(evaluation.title) for evaluation in evaluations))
     rows = [_metric_row(name, evaluations) for name in names]
-    table = tag("table", tag("caption", _caption(evaluations)), tag("thead", head), tag("tbody", *rows))
-    return join(_disagreement(evaluations), scrolling(table, "Metrics"), _warnings(evaluations))
+    table = tag("table", tag("thead", head), tag("tbody", *rows))
+    about = tag("p", _about(evaluations), class_="note")
+    return join(_disagreement(evaluations), about, scrolling(table, "Metrics"), _warnings(evaluations))
 
 
 def _column(title: str) -> Html:
     return tag("th", title, scope="col", class_="number")
 
 
-def _caption(evaluations: Sequence[Evaluation]) -> str:
-    said = "Under a value: its interval, where one was estimated, on the scale of its row."
-    if len(evaluations) > 1:
-        said += " Bold: the best one, where protocols agree and no other interval overlaps with it."
-    return said
+def _about(evaluations: Sequence[Evaluation]) -> str:
+    said = "Under a value: its interval, where one was estimated"
+    if len(evaluations) == 1:
+        return f"{said}."
+    return f"{said}, on the scale of its row. Bold: the best one, where protocols agree and no interval overlaps."
 
 
 def _metric_row(name: str, evaluations: Sequence[Evaluation]) -> Html:
@@ -50,7 +52,7 @@ def _metric_row(name: str, evaluations: Sequence[Evaluation]) -> Html:
     arrow, words = BETTER.get(known[0].better, ("", ""))
     mark = [tag("span", arrow, class_="arrow", aria_hidden="true", title=words), hidden(words)] if arrow else []
     best = best_of(found) if comparable(evaluations) else None
-    scale = _scale(known)
+    scale = _scale(known) if len(found) > 1 else None
     cells = [_metric_cell(metric, metric is not None and metric is best, scale, i) for i, metric in enumerate(found)]
     return tag("tr", tag("th", name, " ", *mark, scope="row"), *cells)
 
@@ -60,14 +62,14 @@ def _scale(metrics: Iterable[Metric]) -> tuple[float, float]:
     return (min(ends), max(ends)) if ends else (0, 1)
 
 
-def _metric_cell(metric: Metric | None, best: bool, scale: tuple[float, float], series: int) -> Html:
+def _metric_cell(metric: Metric | None, best: bool, scale: tuple[float, float] | None, series: int) -> Html:
     if metric is None:
         return tag("td", number(None), class_="number")
     value = tag("strong", number(metric.value), hidden(" best"), class_="best") if best else number(metric.value)
     parts: list[Html | None] = [tag("span", value, class_="value")]
     if metric.value is not None and metric.low is not None and metric.high is not None:
         ends = f"{number(metric.low)} to {number(metric.high)}"
-        parts.append(Html(interval_mark(metric.value, metric.low, metric.high, scale, series)))
+        parts.append(Html(interval_mark(metric.value, metric.low, metric.high, scale, series)) if scale else None)
         parts.append(tag("span", hidden("interval "), ends, class_="ends"))
     parts.append(tag("span", metric.note, class_="note") if metric.note else None)
     return tag("td", *parts, class_="number")
@@ -127,21 +129,34 @@ def spoken(name: str) -> str:
     return name.replace("_", " ").replace(".", " ")
 
 
-def settings_table(columns: Sequence[tuple[str, dict[str, str]]], caption: str) -> Html | None:
+def breakable(name: str) -> Html:
+    """`IS[i3d-k400]` with a place before the bracket where a narrow column may break it."""
+    return Html(str(text(name)).replace("[", "<wbr>["))
+
+
+def shortened(value: str) -> tuple[Html | str, ...]:
+    """A digest by its first sixteen digits, in full where one points at it."""
+    if not re.fullmatch(r"[0-9a-f]{32,}", value):
+        return (value,)
+    return (tag("code", value[:16], "\N{HORIZONTAL ELLIPSIS}", title=value),)
+
+
+def settings_table(columns: Sequence[tuple[str, dict[str, str]]], title: str) -> Html | None:
     """A row for each name, a column for each of the titled settings; rows that differ are marked."""
     names = list(dict.fromkeys(name for _, values in columns for name in values))
     if not names:
         return None
-    heads = [tag("th", title, scope="col") for title, _ in columns]
+    heads = [tag("th", name, scope="col") for name, _ in columns]
     head = tag("tr", tag("th", hidden("Setting") if len(columns) > 1 else "Setting", scope="col"), *heads)
-    rows = []
-    for name in names:
-        values = [settings.get(name, "\N{EN DASH}") for _, settings in columns]
-        differs = len(set(values)) > 1
-        title = tag("th", spoken(name), hidden(" (differs)") if differs else None, scope="row")
-        rows.append(tag("tr", title, *(tag("td", value) for value in values), class_="differs" if differs else None))
-    table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows), class_="settings")
-    return scrolling(table, caption)
+    rows = [_settings_row(name, [values.get(name, "\N{EN DASH}") for _, values in columns]) for name in names]
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="settings")
+    return join(tag("h3", title), scrolling(table, title))
+
+
+def _settings_row(name: str, values: Sequence[str]) -> Html:
+    differs = len(set(values)) > 1
+    title = tag("th", spoken(name), hidden(" (differs)") if differs else None, scope="row")
+    return tag("tr", title, *(tag("td", *shortened(value)) for value in values), class_="differs" if differs else None)
 
 
 def protocol_section(evaluations: Sequence[Evaluation]) -> Html | None:
@@ -167,16 +182,14 @@ def classes_section(evaluations: Sequence[Evaluation]) -> Html | None:
     heads = [_sort_head(title, number=i > 0, sorted_=i == 0) for i, title in enumerate(titles)]
     rows = [_class_row(name, having) for name in names]
     head = join(_groups(having), tag("tr", *heads))
-    table = tag(
-        "table", tag("caption", "A button in a heading sorts by it."), tag("thead", head), tag("tbody", *rows),
-        class_="sortable",
-    )  # fmt: skip
-    return scrolling(table, "Classes")
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="sortable")
+    about = tag("p", "Numbers of videos and metrics of each class. The buttons in the headings sort.", class_="note")
+    return join(about, scrolling(table, "Classes"))
 
 
 def _value_names(evaluation: Evaluation) -> list[str]:
     values = dict.fromkeys(name for row in evaluation.classes for name in row.values)
-    return ["real videos", "generated videos", *values]
+    return ["real", "generated", *values]
 
 
 def _groups(evaluations: Sequence[Evaluation]) -> Html | None:
@@ -192,7 +205,7 @@ def _groups(evaluations: Sequence[Evaluation]) -> Html | None:
 
 def _sort_head(title: str, *, number: bool, sorted_: bool) -> Html:
     arrow = tag("span", class_="order script", aria_hidden="true")
-    button = tag("button", title, arrow, type="button", class_="sort")
+    button = tag("button", breakable(title), arrow, type="button", class_="sort")
     return tag(
         "th", button, scope="col", class_="number" if number else None, aria_sort="ascending" if sorted_ else None
     )
