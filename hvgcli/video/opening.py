@@ -1,35 +1,40 @@
-"""Opening and decoding of video files with PyAV: the errors of damaged files, upright frames, rates."""
+"""Opening and decoding of video files with PyAV, and the errors of files that are damaged or cut off."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import re
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from hvgcli.errors import MediaError
 from hvgcli.video.files import reason
-from hvgcli.video.pictures import Frames
+from hvgcli.video.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.stream import Stream
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 THREADED_PIXELS = 640 * 360  # smaller frames decode with less work in total on one thread
-EXACT_RGB = 0x4 | 0x2000 | 0x40000  # swscale: bicubic chroma, full resolution, exact rounding; else 1/255 too dark
 INTACT_TAIL = 3  # frames that may be missing at the end before a file counts as cut off
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether a video stream is a picture that stands for the file."""
+    return "attached_pic" in str(stream.disposition)
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is not a cover picture."""
     for stream in container.streams.video:
-        if "attached_pic" not in str(stream.disposition) and stream.codec_context is not None:
+        if not is_cover(stream) and stream.codec_context is not None:
             return stream
     raise MediaError(f"{path}: has no video stream")
 
@@ -44,27 +49,37 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[tuple[InputContain
     if data is None and path.is_dir():
         raise MediaError(f"{path}: is a folder, not a video file")
     source, kind = (f"file:{path}", None) if data is None else (io.BytesIO(data), "mp4")
+    options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
     try:
-        container = av.open(source, "r", format=kind, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = av.open(source, "r", format=kind, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path}: cannot be read as a video ({reason(error)})") from error
     with container:
         stream = _video_stream(container, path)
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO" if stream.width * stream.height >= THREADED_PIXELS else "NONE"
         yield container, stream
 
 
-def _missing(stream: VideoStream, container: InputContainer, end: float) -> bool:
-    """Whether a stream that ended at `end` (seconds) was promised to be longer by more than a few frames."""
-    promised = [container.duration / 1_000_000] if container.duration else []
+def promised_length(stream: VideoStream) -> Fraction | None:
+    """Seconds that the header gives the stream, or None."""
     if stream.duration is not None and stream.time_base is not None:
-        promised.append(float(stream.duration * stream.time_base))
-    elif "DURATION" in stream.metadata:  # Matroska, "00:00:02.002000000"
-        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        promised.append(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
-    else:
-        return False
-    return min(promised) - end > INTACT_TAIL / rate_of(stream)
+        return stream.duration * stream.time_base
+    said = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""), re.ASCII)
+    if said is None:
+        return None
+    return int(said[1]) * 3600 + int(said[2]) * 60 + Fraction(said[3])  # Matroska, "00:00:02.002000000"
+
+
+def check_end(container: InputContainer, stream: VideoStream, path: Path, reached: int, end: Fraction) -> None:
+    """MediaError where a stream whose last of `reached` frames ends at `end` (seconds) was promised to be longer."""
+    length = promised_length(stream)
+    if length is None:
+        return
+    if container.duration:
+        length = min(length, Fraction(container.duration, 1_000_000))
+    if length - end > INTACT_TAIL / rate_of(stream):
+        raise MediaError(f"{path}: is cut off at frame {reached} (it ends before the time that its header says)")
 
 
 def _lacks_trailer(path: Path) -> bool:
@@ -74,37 +89,46 @@ def _lacks_trailer(path: Path) -> bool:
         return not file.read().rstrip(b"\0").endswith(b";")
 
 
-def decoded(container: InputContainer, stream: VideoStream, path: Path) -> Generator[VideoFrame, None, None]:
-    """All frames of a stream in the order of display; MediaError where the file is damaged or ends early."""
+def alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
+    """A decoder of VP8 or VP9 that also gives alpha, which is beside the frames; None for a stream without."""
     import av
 
-    reached, end = 0, 0.0
+    if stream.metadata.get("alpha_mode") != "1" or stream.codec_context.name not in ("vp8", "vp9"):
+        return None
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}[stream.codec_context.name]
+    try:
+        return cast("VideoCodecContext", av.CodecContext.create(name, "r"))
+    except ValueError:  # a PyAV built without it
+        return None
+
+
+def decoded(
+    container: InputContainer, stream: VideoStream, path: Path, decoder: VideoCodecContext | None = None
+) -> Generator[VideoFrame, None, None]:
+    """All frames of a stream in the order of display, from where the container stands.
+
+    Args:
+        decoder: what to decode with instead of the stream's own decoder.
+
+    Raises:
+        MediaError: the file is damaged or ends early; or its frames are too large to read.
+    """
+    import av
+
+    reached, end = 0, Fraction(0)
     try:
         for packet in container.demux(stream):
-            for frame in packet.decode():
+            for frame in packet.decode() if decoder is None else decoder.decode(packet if packet.size else None):
                 yield frame
                 reached += 1
                 if frame.pts is not None and frame.time_base is not None:
-                    end = float((frame.pts - (stream.start_time or 0) + (frame.duration or 0)) * frame.time_base)
+                    end = (frame.pts - (stream.start_time or 0) + (frame.duration or 0)) * frame.time_base
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path}: is damaged or cut off at frame {reached} ({reason(error)})") from error
-    if reached and _missing(stream, container, end):
-        raise MediaError(f"{path}: is cut off at frame {reached} (it ends before the time that its header says)")
+    if reached:
+        check_end(container, stream, path, reached, end)
     if container.format.name == "gif" and _lacks_trailer(path):
         raise MediaError(f"{path}: is cut off at frame {reached} (the mark that ends a gif is missing)")
-
-
-def quarter_turn(frame: VideoFrame) -> int:
-    """Rotation of a frame to the nearest quarter, counterclockwise: 0, 90, 180 or -90."""
-    turn = round(frame.rotation / 90) % 4 * 90
-    return turn - 360 if turn == 270 else turn
-
-
-def upright_rgb(frame: VideoFrame) -> Frames:
-    """A frame as upright uint8 (H, W, 3), by the colour matrix and range that it is tagged with."""
-    array = cast(Frames, frame.to_ndarray(format="rgb24", interpolation=EXACT_RGB))
-    turn = quarter_turn(frame)
-    return np.ascontiguousarray(np.rot90(array, turn // 90)) if turn else array
 
 
 def rate_of(stream: VideoStream) -> Fraction:

@@ -18,7 +18,7 @@ from hvgcli.data.cache import FrameCache
 from hvgcli.data.clips import Clip, scan
 from hvgcli.data.windows import WindowSpec, choose, load
 from hvgcli.errors import MediaError
-from hvgcli.video import reading
+from hvgcli.video import seeking
 from hvgcli.video.ffmpeg import ffmpeg_program
 
 Maker = Callable[..., Path]
@@ -58,7 +58,7 @@ def test_a_window_of_a_long_video_decodes_only_itself(long_videos: Path, monkeyp
     path = long_videos / "b_frames.mp4"
     (clip,) = (clip for clip in scan(long_videos).clips if clip.path == path)
     decoded = 0
-    plain = reading.decoded
+    plain = seeking.decoded
 
     def counted(*args: object) -> object:
         nonlocal decoded
@@ -67,7 +67,7 @@ def test_a_window_of_a_long_video_decodes_only_itself(long_videos: Path, monkeyp
             yield frame
 
     whole = FrameCache(1 << 28).window(clip, range(250, 260, 2))
-    monkeypatch.setattr(reading, "decoded", counted)
+    monkeypatch.setattr(seeking, "decoded", counted)
     small = FrameCache(1 << 20)
     assert torch.equal(small.window(clip, range(250, 260, 2)), whole)
     assert decoded < 150, "less than half of the video"
