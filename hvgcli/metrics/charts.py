@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Role = Literal["main", "faint", "reference"]
+Role = Literal["main", "faint", "reference", "paired"]
 
+ROLES = ("faint", "reference", "paired", "main")  # from the back to the front
 SERIES = 6  # colours; more curves than this begin again with the first
 COLOURS = ("#2f7fc1", "#d2691e", "#2a9d76", "#b85c9e", "#a3851a", "#6f7fbf")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 3", "4 2 1 2")
@@ -40,7 +41,8 @@ class Line:
     series: int = 0
     """Which colour and dashes: 0 is the first."""
     role: Role = "main"
-    """`faint` is for raw values behind their mean, `reference` for what the others are compared with."""
+    """`faint` is for raw values behind their mean, `reference` for what all others are compared with, and `paired`
+    for what the curve of the same series is compared with."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def _pen(line: Line) -> str:
     """Attributes of a curve's stroke."""
     number = line.series % SERIES
     colour = REAL if line.role == "reference" else f"var(--chart-{number + 1}, {COLOURS[number]})"
-    dash = "" if line.role == "faint" else "5 4" if line.role == "reference" else DASHES[number]
+    dash = {"faint": "", "reference": "5 4", "paired": "1 3"}.get(line.role, DASHES[number])
     width = ' stroke-width="1" stroke-opacity=".3"' if line.role == "faint" else ' stroke-width="1.8"'
     return f'fill="none" stroke="{colour}"{width}' + (f' stroke-dasharray="{dash}"' if dash else "")
 
@@ -257,7 +259,7 @@ def _grid(x_axis: Axis, y_axis: Axis, left: float, top: float, x_label: str) -> 
 def _curves(drawn: Sequence[Drawn], x_axis: Axis, y_axis: Axis, left: float, top: float) -> str:
     """The curves in an element of their own, which cuts off what lies outside the axes."""
     place = f'x="{left:.1f}" y="{top:.1f}" width="{x_axis.pixels:.1f}" height="{y_axis.pixels:.1f}"'
-    ordered = sorted(drawn, key=lambda part: ("faint", "reference", "main").index(part[0].role))
+    ordered = sorted(drawn, key=lambda part: ROLES.index(part[0].role))
     paths = []
     for line, x, y in ordered:
         across, up = thinned(x_axis.place(x), y_axis.pixels - y_axis.place(y))

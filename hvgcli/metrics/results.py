@@ -193,7 +193,7 @@ def spectra_table(psd: Mapping[str, Any]) -> str:
 
 
 def spectra_chart(psd: Mapping[str, Any]) -> str:
-    """The spectra as SVG: a colour for each frame, real ones dashed."""
+    """The spectra as SVG: a colour for each frame, real ones dotted."""
     numbers = sorted({curve["frame"] for curve in psd["curves"]})
     lines = [
         Line(
@@ -201,7 +201,7 @@ def spectra_chart(psd: Mapping[str, Any]) -> str:
             psd["frequencies"],
             curve["power"],
             series=numbers.index(curve["frame"]),
-            role="reference" if curve["set"] == "real" else "main",
+            role="paired" if curve["set"] == "real" else "main",
         )
         for curve in psd["curves"]
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from hvgcli.metrics.charts import Floats, Line, line_chart, running_mean
 from hvgcli.metrics.page.evaluation import Evaluation, Spectrum
 from hvgcli.metrics.page.markup import Html, join, tag
-from hvgcli.metrics.page.media import Media
+from hvgcli.metrics.page.media import Media, Medium
 from hvgcli.metrics.page.tables import settings_table
 from hvgcli.metrics.page.training import Sheet, TrainingRun
 
@@ -174,17 +174,12 @@ def _sheets(run: TrainingRun, media: Media) -> Html | None:
 def _sheet(run: TrainingRun, sheet: Sheet, media: Media) -> Html:
     medium = media.add(sheet.file)
     words = f"Samples of {run.title} after {sheet.step:,} steps"
-    shown = (
-        tag("p", medium.problem, class_="missing")
-        if medium.problem
-        else tag(
-            "img",
-            src=medium.url,
-            alt=words,
-            width=medium.width,
-            height=medium.height,
-            loading="lazy",
-            class_="small" if medium.width < SMALL else None,
-        )  # fmt: skip
-    )
-    return tag("figure", shown, tag("figcaption", f"Step {sheet.step:,}"), data_step=f"{sheet.step:,}")
+    caption = tag("figcaption", f"Step {sheet.step:,}")
+    return tag("figure", _picture(words, medium), caption, data_step=f"{sheet.step:,}")
+
+
+def _picture(words: str, medium: Medium) -> Html:
+    if medium.problem:
+        return tag("p", medium.problem, class_="missing")
+    small = "small" if medium.width < SMALL else None
+    return tag("img", src=medium.url, alt=words, width=medium.width, height=medium.height, loading="lazy", class_=small)
