@@ -141,12 +141,13 @@ def grid(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Any:
     """A rich table of `columns` (key -> title); numbers stand to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     rows = list(rows)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for key, title in columns.items():
         numeric = any(isinstance(row.get(key), int | float) and not isinstance(row.get(key), bool) for row in rows)
-        table.add_column(title, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(title), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in columns))
     return table

@@ -20,11 +20,10 @@ from hvgcli.metrics.frechet import (
 from hvgcli.metrics.inception import inception_score
 from hvgcli.metrics.kernel import kernel_distance
 from hvgcli.metrics.manifold import prdc
-from hvgcli.metrics.protocol import SMALL, too_few
+from hvgcli.metrics.protocol import COMPONENTS, SMALL, too_few
 from hvgcli.metrics.results import Metric, metric
 from hvgcli.sampling.noise import seeded
 
-COMPONENTS = 64  # of the `,pca64` variants
 RANDOM_FEATURES = 50  # of each trial, hp-VAE-GAN A.3
 NEIGHBOURS = 5
 LEAST = 2  # videos of a set that has a covariance
@@ -119,12 +118,14 @@ class Comparison:
         """The distance, and where videos are few also that of the first principal components."""
         dimensions = real.shape[1]
         value = frechet_of_features(real, fake)
-        yield metric(key, f"{name}[{self.network}]", value, "lower", f"{self.counts}, {dimensions} dimensions")
+        form = ", nuclear norm" if max(len(real), len(fake)) <= dimensions else ""
+        note = f"{self.counts}, {dimensions} dimensions{form}"
+        yield metric(key, f"{name}[{self.network}]", value, "lower", note)
         if self.fewest < SMALL * dimensions and dimensions > COMPONENTS:
             project = principal_components(real, count=COMPONENTS)
             value = frechet_of_features(project(real), project(fake))
-            note = f"{project(real[:1]).shape[1]} principal components of the real set"
-            yield metric(f"{key}_pca64", f"{name}[{self.network},pca64]", value, "lower", note)
+            note = f"{project.count} principal components of the real set, {project.explained:.0%} of its variance"
+            yield metric(f"{key}_pca64", f"{name}[{self.network},pca{COMPONENTS}]", value, "lower", note)
 
     def _inception(self) -> Iterator[Metric]:
         score = inception_score(self.fake.logits, splits=self.options.splits)

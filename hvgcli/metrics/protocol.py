@@ -9,6 +9,7 @@ from typing import Any
 
 from hvgcli.errors import UsageError
 
+COMPONENTS = 64  # of the `,pca64` variants, which small sets get too
 SMALL = 3  # a distance in d dimensions wants at least this many videos a dimension
 
 
@@ -101,9 +102,10 @@ def too_few(videos: int, dimensions: int, name: str) -> str | None:
     """The warning of a distance from fewer than three videos a dimension, or None."""
     if videos >= SMALL * dimensions:
         return None
+    hint = f" see also {name[:-1]},pca{COMPONENTS}]" if dimensions > COMPONENTS else " take more videos"
     return (
-        f"{name}: {videos} videos are few for {dimensions} dimensions (at least {SMALL * dimensions} are wanted): "
-        "the distance is too large, see also its ,pca64 form"
+        f"{name} is too large: {videos} videos are few for {dimensions} dimensions, "
+        f"at least {SMALL * dimensions} are wanted:{hint}"
     )
 
 
