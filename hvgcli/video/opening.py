@@ -61,24 +61,31 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[tuple[InputContain
         yield container, stream
 
 
-def promised_length(stream: VideoStream) -> Fraction | None:
-    """Seconds that the header gives the stream, or None."""
-    if stream.duration is not None and stream.time_base is not None:
-        return stream.duration * stream.time_base
+def _said(stream: VideoStream) -> Fraction | None:
+    """Seconds that Matroska's tags give the stream ("00:00:02.002000000"), or None."""
     said = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""), re.ASCII)
-    if said is None:
-        return None
-    return int(said[1]) * 3600 + int(said[2]) * 60 + Fraction(said[3])  # Matroska, "00:00:02.002000000"
+    return int(said[1]) * 3600 + int(said[2]) * 60 + Fraction(said[3]) if said else None
+
+
+def promised_length(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds that a file promises its video stream to have, the least where it says several; None for none.
+
+    ffmpeg cuts the other lengths of an AVI to what is there, but not its number of frames.
+    """
+    name = container.format.name.split(",")[0]
+    if name == "avi" and stream.frames:
+        return stream.frames / rate_of(stream)
+    own = stream.duration * stream.time_base if stream.duration and stream.time_base else _said(stream)
+    whole = Fraction(container.duration, 1_000_000) if container.duration else None
+    if own is None:  # the whole may be the length of the sound
+        return whole if name in ("matroska", "flv") and len(container.streams) == 1 else None
+    return own if whole is None else min(own, whole)
 
 
 def check_end(container: InputContainer, stream: VideoStream, path: Path, reached: int, end: Fraction) -> None:
     """MediaError where a stream whose last of `reached` frames ends at `end` (seconds) was promised to be longer."""
-    length = promised_length(stream)
-    if length is None:
-        return
-    if container.duration:
-        length = min(length, Fraction(container.duration, 1_000_000))
-    if length - end > INTACT_TAIL / rate_of(stream):
+    length = promised_length(container, stream)
+    if length is not None and length - end > INTACT_TAIL / rate_of(stream):
         raise MediaError(f"{path}: is cut off at frame {reached} (it ends before the time that its header says)")
 
 
