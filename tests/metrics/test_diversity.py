@@ -27,6 +27,7 @@ def some_videos(count: int, seed: int = 0, low: int = 0, high: int = 256) -> tor
         ((0, 255, 255), (91.11, -48.09, -14.13)),
         ((255, 0, 255), (60.32, 98.23, -60.82)),
         ((128, 128, 128), (53.59, 0, 0)),
+        ((10, 10, 10), (2.74, 0, 0)),
     ],
 )
 def test_published_colours(colour: tuple[int, int, int], lab: tuple[float, float, float]) -> None:

@@ -64,6 +64,21 @@ def test_equal_to_the_loop_where_points_coincide_and_distances_tie(values: list[
     assert prdc(real, fake, k) == pytest.approx(loop_prdc(real, fake, k), abs=1e-12)
 
 
+def test_equal_to_the_loop_far_from_the_origin() -> None:
+    """Where |x|^2 + |y|^2 - 2 x.y alone would lose all digits of the distances."""
+    real, fake = (gaussian(20, 3, seed).double() + 1e7 for seed in (0, 1))
+    assert prdc(real, fake, 3) == pytest.approx(loop_prdc(real, fake, 3), abs=1e-12)
+
+
+def test_copies_are_neighbours_at_distance_zero() -> None:
+    """Each of 4 points 6 times: balls of radius 0, which rounding must not empty."""
+    real = gaussian(4, 64, 0).repeat(6, 1)
+    fake = torch.cat((real[:2].repeat(5, 1), gaussian(10, 64, 1)))
+    scores = prdc(real, fake)
+    assert (scores["precision"], scores["coverage"]) == (0.5, 0.5)
+    assert scores == pytest.approx(loop_prdc(real, fake, 5), abs=1e-12)
+
+
 def test_one_set_twice_is_perfect() -> None:
     real = gaussian(60, 8, 0)
     scores = prdc(real, real.flip(0))
