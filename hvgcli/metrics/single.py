@@ -8,19 +8,15 @@ space-time crops stand for the map: this is ours, and a number of it is named `S
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from hvgcli.errors import DataError
 from hvgcli.metrics.frechet import frechet_of_features
-from hvgcli.metrics.networks import FeatureNetwork
-
-CLIP_FRAMES = 16  # C3D's clip, and enough for I3D: crops are not made shorter unless asked
-BATCH = 16  # crops that are stacked at a time
 
 Size = tuple[int, int, int]
 """Frames, height, width."""
@@ -60,58 +56,6 @@ def sifid(real: Tensor, fake: Tensor) -> float:
             f"SIFID compares pairs of images (N, P, d), and got {tuple(real.shape)} and {tuple(fake.shape)}"
         )
     return sum(svfid(a, b) for a, b in zip(real, fake, strict=True)) / len(real)
-
-
-@dataclass(frozen=True)
-class Places:
-    """The features of a clip, place by place."""
-
-    network: str
-    """For the name of the number: `net`, or `net-crops` where crops stand for the map, as in SVFID[net-crops]."""
-    features: Tensor
-    """(P, d) float32."""
-    described: str
-    """What the places are, to be printed beside the number."""
-
-
-def places(network: FeatureNetwork, video: Tensor, size: Size | None = None, stride: Size | None = None) -> Places:
-    """The features of one clip at all its places, by the network's map, else of its crops.
-
-    Of a crop, the last hidden activations are taken (C3D's map is a hidden layer too), or the logits where the
-    network gives no others.
-
-    Args:
-        video : uint8 (T, H, W, 3).
-        size  : of the crops; by default half the height and width, and half the frames but not under 16.
-        stride: of the crops, half of `size` by default.
-
-    Raises:
-        DataError: as `crops`, or from the network.
-    """
-    found = network.locations(video[None])
-    if found is not None:
-        return Places(network.name, found[0], f"{found.shape[1]} places of the map of {network.name}")
-    shape = (video.shape[0], video.shape[1], video.shape[2])
-    grid = crop_grid(shape, size or _default_size(shape), stride)
-    features = torch.cat([_vectors(network, part) for part in _batched(crops(video, grid.size, grid.stride))])
-    return Places(f"{network.name}-crops", features, str(grid))
-
-
-def _vectors(network: FeatureNetwork, videos: Tensor) -> Tensor:
-    """(N, d) of videos uint8 (N, T, H, W, 3)."""
-    pooled = network.pooled(videos)
-    return network.logits(videos) if pooled is None else pooled
-
-
-def _batched(parts: Iterable[Tensor]) -> Iterator[Tensor]:
-    remaining = iter(parts)
-    while batch := list(islice(remaining, BATCH)):
-        yield torch.stack(batch)
-
-
-def _default_size(shape: Size) -> Size:
-    frames, height, width = shape
-    return min(frames, max(CLIP_FRAMES, (frames + 1) // 2)), (height + 1) // 2, (width + 1) // 2
 
 
 @dataclass(frozen=True)

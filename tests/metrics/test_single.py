@@ -10,39 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvgcli.errors import DataError
-from hvgcli.metrics.frame_statistics import FrameStatistics
-from hvgcli.metrics.single import CropGrid, crop_grid, crops, places, sifid, svfid
-
-
-class ColourMoments:
-    """A network of one vector per clip: mean and spread of its colours, and how much it changes."""
-
-    name = "colour-moments"
-    sha256 = "0" * 64
-    classifier = False
-    has_pooled = False
-
-    def logits(self, video: torch.Tensor) -> torch.Tensor:
-        values = video.float().flatten(1, 3) / 255
-        return torch.cat((values.mean(1), values.std(1)), dim=1)
-
-    def pooled(self, video: torch.Tensor) -> torch.Tensor | None:
-        return None
-
-    def both(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.logits(video), None
-
-    def locations(self, video: torch.Tensor) -> torch.Tensor | None:
-        return None
-
-
-class HiddenColourMoments(ColourMoments):
-    """One with hidden activations too."""
-
-    has_pooled = True
-
-    def pooled(self, video: torch.Tensor) -> torch.Tensor | None:
-        return torch.cat((self.logits(video), self.logits(video)), dim=1)
+from hvgcli.metrics.single import CropGrid, crop_grid, crops, sifid, svfid
 
 
 def some_video(*size: int, seed: int = 0) -> torch.Tensor:
@@ -106,38 +74,18 @@ def test_a_grid_says_what_it_is() -> None:
     assert str(grid) == "27 crops of 8 frames of 64x48, stride 4 frames, 32x24"
 
 
-def test_places_of_a_network_with_a_map() -> None:
-    network, video = FrameStatistics(), some_video(8, 32, 32)
-    found = places(network, video)
-    expected = network.locations(video[None])
-    assert expected is not None
-    assert found.network == "frames"
-    assert torch.equal(found.features, expected[0])
-    assert str(len(expected[0])) in found.described
-
-
-@pytest.mark.parametrize("network", [ColourMoments(), HiddenColourMoments()])
-def test_places_of_a_network_without_one_are_crops(network: ColourMoments) -> None:
-    video = some_video(20, 9, 12)
-    found = places(network, video, stride=(2, 2, 2))
-    each = [crop[None] for crop in crops(video, (16, 5, 6), (2, 2, 2))]
-    hidden = [network.pooled(crop) for crop in each]
-    expected = [network.logits(crop) if pooled is None else pooled for crop, pooled in zip(each, hidden, strict=True)]
-    assert found.network == "colour-moments-crops"
-    assert found.described == "36 crops of 16 frames of 6x5, stride 2 frames, 2x2"
-    assert torch.equal(found.features, torch.cat(expected))
-
-
 def test_a_variation_is_nearer_than_another_clip() -> None:
     """A clip mirrored is made of the parts of the clip; one with other colours is not."""
-    real = some_video(18, 12, 16)
+
+    def colours(video: torch.Tensor) -> torch.Tensor:
+        """Mean and spread of the colours of each crop."""
+        parts = torch.stack(list(crops(video, (4, 6, 8)))).flatten(1, 3) / 255
+        return torch.cat((parts.mean(1), parts.std(1)), dim=1)
+
+    real = some_video(8, 12, 16)
     real[:, :, 8:] //= 2
     other = 255 - real // 2
-    network = ColourMoments()
-    near, far = (
-        svfid(places(network, real).features, places(network, fake).features) for fake in (real.flip(2), other)
-    )
-    assert near < 0.01 * far
+    assert svfid(colours(real), colours(real.flip(2))) < 0.01 * svfid(colours(real), colours(other))
 
 
 @pytest.mark.parametrize(
