@@ -1,8 +1,8 @@
 """Inception score: does each video look like one class, and do the videos together show many? (Salimans et al. 2016)
 
 IS = exp(mean over videos of KL(p(y | video) || p(y))), with p(y) the mean of p(y | video). It lies between 1
-(every video predicts the same) and the number of classes. HVG and DVD-GAN report it of 50,000 videos or more in
-10 splits, as the mean and the standard deviation over the splits.
+(every video predicts the same) and the number of classes. The published protocol, for images, takes 50,000 of them
+in 10 splits, and reports the mean and the standard deviation over the splits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def small_sample(videos: int, classes: int, splits: int = SPLITS) -> str | None:
     """One line that says why the score of so few videos is too low, or None where there are enough.
 
     A split of n videos scores at most n, because p(y) holds 1/n of each of them: with fewer videos than
-    classes the scale itself is cut off. The bound is ours; the published protocol has 5 videos a class and split.
+    classes the scale itself is cut off. The bound is ours; the published protocol has 5 images a class and split.
     """
     if videos >= splits * classes:
         return None

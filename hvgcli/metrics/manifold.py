@@ -15,7 +15,7 @@ from torch import Tensor
 from hvgcli.errors import DataError
 from hvgcli.metrics.frechet import check_pair
 
-NEIGHBOURS = 5  # Naeem et al. 2020, section 5
+NEIGHBOURS = 5  # as Naeem et al. 2020 chose
 CHUNK = 512  # rows of a distance matrix held at once
 
 # Two float64 computations of one distance may differ in their last bits; these make them compare as equal.
@@ -26,10 +26,12 @@ _ROUNDING = 1e-12
 def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS, chunk: int = CHUNK) -> dict[str, float]:
     """Precision, recall, density and coverage of generated features against real ones.
 
-    precision: share of the fake points within some ball of the real ones (2019, eq. 2)
-    recall   : share of the real points within some ball of the fake ones (2019, eq. 2)
-    density  : number of real balls around a fake point, over k, averaged; it may be above 1 (2020, eq. 4)
-    coverage : share of the real balls that hold a fake point (2020, eq. 6)
+    precision: share of the fake points within some ball of the real ones (2019)
+    recall   : share of the real points within some ball of the fake ones (2019)
+    density  : number of real balls around a fake point, over k, averaged; it may be above 1 (2020)
+    coverage : share of the real balls that hold a fake point (2020)
+
+    For two sets of one distribution density is 1 on average, and coverage near 1 - 2^-k for large equal sets.
 
     Balls hold their surface, as in the equations, and points that coincide are neighbours of each other.
     Distances are Euclidean, in float64, `chunk` rows at a time: memory is O(chunk * N), time O(N^2 d).

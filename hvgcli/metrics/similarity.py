@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hvgcli.errors import DataError
 
-WINDOW = 11  # Wang et al. 2004, section III.B
+WINDOW = 11  # Wang et al. 2004, section III
 SIGMA = 1.5
 K1, K2 = 0.01, 0.03
 PEAK = 255.0
@@ -23,7 +23,7 @@ PEAK = 255.0
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity of frames: uint8 (..., H, W, C) twice -> float64 (...) in [-1, 1], 1 for equal frames.
 
-    Wang et al. 2004, equation 13: a Gaussian window of 11x11 pixels with sigma 1.5, K1 = 0.01, K2 = 0.03 and L =
+    Wang et al. 2004, equation 13, per channel: a Gaussian window of 11x11 pixels with sigma 1.5, K1 = 0.01, K2 = 0.03 and L =
     255, variances of the population, only windows that lie wholly within the frame; averaged over the positions
     and the channels. The score of a video is the mean over its frames.
 

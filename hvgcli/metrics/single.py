@@ -1,7 +1,7 @@
 """Single-video and single-image Frechet distances: is a variation made of the parts of its one real clip?
 
 SVFID (hp-VAE-GAN section 6, appendix A.2) is the Frechet distance between the features at all places of one real
-clip and those of one generated clip; SIFID (Shaham et al. 2019, SinGAN section 3) the same of an image. They need
+clip and those of one generated clip; SIFID (Shaham et al. 2019, SinGAN) the same of an image. They need
 a network that returns a map of features. For one that returns a vector per clip, the features of overlapping
 space-time crops stand for the map: this is ours, and a number of it is named `SVFID[net-crops]`, never SVFID.
 """
@@ -45,8 +45,8 @@ def svfid(real: Tensor, fake: Tensor) -> float:
 def sifid(real: Tensor, fake: Tensor) -> float:
     """SIFID of generated images, averaged: (N, P, d) and (N, P', d), image n against image n.
 
-    SinGAN takes the 64-dimensional map before the second pooling of Inception v3. As for `svfid`, the scale is
-    that of the network.
+    SinGAN's text takes the map before the second pooling of Inception v3, its code the 64-dimensional one before
+    the first. As for `svfid`, the scale is that of the network.
 
     Raises:
         DataError: as `svfid`, or numbers of images that differ.

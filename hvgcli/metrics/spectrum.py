@@ -1,10 +1,11 @@
 """Power spectrum density of single frames: do the later frames of a generated video blur? (HVG appendix D)
 
 The paper averages, over the videos of a set, the spectra of frames 1, 10, 24 and 48, and takes the mean and the
-standard deviation of three such sets. It follows Ayzel et al. (2020, RainNet), who average the power of the
-two-dimensional Fourier transform over all directions. The rest is ours, for want of detail in the text: frames
-are grey (luma of ITU-R BT.601, in [0, 1]), no window function is applied (a frame's borders do the same to real
-and generated videos), and a ring is as wide as one step of the finer frequency axis.
+standard deviation of three such sets. It follows Ayzel et al. (2020, RainNet), who compare the spectral power of
+predicted and observed fields by spatial scale. The text gives no more, so the rest is ours: frames are grey (luma
+of ITU-R BT.601, in [0, 1]); the power of their two-dimensional Fourier transform is averaged over all directions,
+in rings as wide as one step of the finer frequency axis; no window function is applied, because a frame's borders
+do the same to real and generated videos.
 """
 
 from __future__ import annotations

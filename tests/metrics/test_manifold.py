@@ -86,6 +86,16 @@ def test_one_set_twice_is_perfect() -> None:
     assert scores["density"] == pytest.approx(6 / 5)  # a ball of 5 neighbours holds its own centre too
 
 
+def test_two_sets_of_one_distribution_have_the_expected_density_and_coverage() -> None:
+    """Naeem et al. 2020: E[density] = 1, E[coverage] = 1 - (N-1)...(N-k) / ((N+M-1)...(N+M-k))."""
+    count, k, trials = 60, 3, 40
+    scores = [prdc(gaussian(count, 4, 2 * t), gaussian(count, 4, 2 * t + 1), k) for t in range(trials)]
+    expected = {"density": 1.0, "coverage": 1 - math.prod((count - i) / (2 * count - i) for i in range(1, k + 1))}
+    for name, value in expected.items():
+        found = torch.tensor([score[name] for score in scores], dtype=torch.float64)
+        assert abs(found.mean().item() - value) < 3 * found.std().item() / math.sqrt(trials)
+
+
 def test_sets_far_apart_share_nothing() -> None:
     scores = prdc(gaussian(40, 8, 0), gaussian(40, 8, 1, shift=100))
     assert scores == {"precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
@@ -102,7 +112,7 @@ def test_a_collapsed_set_is_precise_but_covers_little() -> None:
 
 
 def test_one_outlier_in_the_real_set_inflates_precision_but_not_density() -> None:
-    """Why density exists (Naeem et al. 2020, section 3.1): a far real point has a huge ball."""
+    """Why density exists (Naeem et al. 2020): a far real point has a huge ball."""
     real = torch.cat((gaussian(100, 2, 0), torch.tensor([[30.0, 0.0]])))
     fake = gaussian(100, 2, 1) + torch.tensor([15.0, 0.0])
     scores = prdc(real, fake)
