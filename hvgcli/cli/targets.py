@@ -42,32 +42,33 @@ def template_of(output: str | None, asked: Format | None, default: str) -> str:
     if output is None:
         return f"{default}.{kind}"
     if output.endswith(("/", os.sep)) or Path(output).is_dir():
-        return f"{_literal(output.rstrip('/' + os.sep) or output[:1])}/{default}.{kind}"
+        return f"{literal(output.rstrip('/' + os.sep) or output[:1])}/{default}.{kind}"
     if "{" in output:
-        _check_template(output)
+        check_template(output)
         return output if suffix_of(output) else f"{output}.{kind}"
     if suffix_of(output) is None and Path(output).suffix == "" and asked:
-        return _literal(output if asked == "png" else f"{output}.{asked}")  # frames go to a folder of that name
+        return literal(output if asked == "png" else f"{output}.{asked}")  # frames go to a folder of that name
     if suffix_of(output) is None and Path(output).suffix == "":
         raise UsageError(f"-o {output} is no folder yet and names no format: write {output}/ or {output}.mp4")
     if suffix_of(output) is None:
         raise UsageError(f"-o {output} must end in .mp4, .gif, .webm or .png")
-    return _literal(output)
+    return literal(output)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """`text` as a template that gives just it."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _check_template(template: str) -> None:
-    """Only our fields, with plain formats: no attributes, no conversions."""
+def check_template(template: str, known: Sequence[str] = FIELDS) -> None:
+    """Only the known fields, with plain formats: no attributes, no conversions."""
     try:
         fields = [(name, form, how) for _, name, form, how in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise UsageError(f"-o {template} is no template: {error} (write {{{{ for a brace)") from None
     for name, form, how in fields:
-        if name not in FIELDS or how or "{" in (form or ""):
-            raise UsageError(f"-o {template}: {{{name}}} is not one of {', '.join(f'{{{f}}}' for f in FIELDS)}")
+        if name not in known or how or "{" in (form or ""):
+            raise UsageError(f"-o {template}: {{{name}}} is not one of {', '.join(f'{{{f}}}' for f in known)}")
 
 
 def fill(template: str, values: Sequence[Mapping[str, Any]]) -> list[Path]:
@@ -84,7 +85,7 @@ def fill(template: str, values: Sequence[Mapping[str, Any]]) -> list[Path]:
     return paths
 
 
-def place(path: Path, kind: Format, frames: int) -> Path:
+def place(path: Path, kind: str, frames: int) -> Path:
     """What stands there in the end: PNG frames of a longer video are a folder."""
     return path.with_suffix("") if kind == "png" and frames > 1 and path.suffix.lower() == ".png" else path
 

@@ -80,6 +80,27 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
+def parse_time(name: str, text: str | None) -> Fraction | None:
+    """ "12.5", "1:02.5" or "1:00:00" -> seconds from the beginning; None stays None."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"(\d{1,4}:){0,2}\d{1,7}(\.\d{1,9})?", text):
+        raise UsageError(f"{name} {text!r} must be seconds, or a time like 1:02.5 or 1:00:00")
+    seconds = Fraction(0)
+    for part in text.split(":"):
+        seconds = 60 * seconds + Fraction(part)
+    return seconds
+
+
+def parse_tile(text: str) -> int | None:
+    """ "auto" -> None, else pixels."""
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,4}", text):
+        raise UsageError(f"--tile {text!r} must be auto or a number of pixels")
+    return int(text)
+
+
 def parse_levels(value: int | None, config: ModelConfig) -> int:
     """The level to stop at: the last one by default."""
     if value is None:

@@ -1,0 +1,378 @@
+"""A call of `hvg upscale`, carried out: inputs, outputs, one job after the other, what is said of them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+
+from hvgcli import __version__
+from hvgcli.cli.output import Output
+from hvgcli.cli.production import device_name
+from hvgcli.cli.targets import unwanted
+from hvgcli.cli.upscale_files import STANDARD, Item, check_distinct, find_inputs, kind_of, target_of
+from hvgcli.errors import HvgError, MediaError, PartialFailure, UsageError
+from hvgcli.hub import DEFAULT_MODEL, available
+from hvgcli.runtime import choose_device, has_fast_bfloat16
+from hvgcli.sampling.hierarchy import Level, load_level
+from hvgcli.sampling.upscale import Enlarger
+from hvgcli.sampling.upscale_job import Done, Job
+from hvgcli.video.encoding import Codec, Encoding, Kind, clock_of, stored_colour
+from hvgcli.video.footage import Footage, examine
+from hvgcli.video.remux import send
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+BASE_BYTES = 400 << 20  # Python, torch, PyAV and the encoder
+TRIAL_FRAMES = 8  # source frames that --dry-run enlarges to know how fast this machine is
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of every input. None = the level's, the model's or the input's own."""
+
+    model: str
+    level: int | None
+    times_space: int | None
+    times_time: int | None
+    labels: tuple[int, ...]
+    seed: int
+    sigma: float
+    ground: bool
+    start: Fraction | None
+    end: Fraction | None
+    rate: Fraction | None
+    codec: Codec | None
+    crf: int | None
+    audio: bool
+    metadata: bool
+    tile: int | None
+    overlap: int | None
+    chunk: int | None
+    batch_size: int | None
+    device: str
+    dtype: str
+
+
+def chosen_frames(footage: Footage, start: Fraction | None, end: Fraction | None) -> range:
+    """Frames that are shown from `start` on and before `end`, in seconds from the first frame."""
+    clock, first = footage.clock, footage.start
+    begin = 0 if start is None else _first_at(footage, first + start)
+    stop = clock.count if end is None else _first_at(footage, first + end)
+    if begin >= stop:
+        seconds = float(footage.duration)
+        raise UsageError(f"{footage.path}: no frames from --start to --end: it has {seconds:g} s")
+    return range(begin, stop)
+
+
+def _first_at(footage: Footage, moment: Fraction) -> int:
+    """Number of the first frame that begins at `moment` or later."""
+    low, high = 0, footage.frames
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if footage.clock.time(middle) < moment else (low, middle)
+    return low
+
+
+class Upscaling:
+    """One call: a level, and the inputs that it enlarges."""
+
+    def __init__(self, request: Request, folder: Path, output: Output) -> None:
+        self.request, self.folder, self.output = request, folder, output
+        self._to_stdout = False
+
+    @cached_property
+    def level(self) -> Level:
+        return load_level(self.folder, self.request.level, device=choose_device(self.request.device))
+
+    @cached_property
+    def precision(self) -> torch.dtype:
+        if self.request.dtype != "auto":
+            return PRECISIONS[self.request.dtype]
+        return torch.bfloat16 if has_fast_bfloat16(self.level.device) else torch.float32
+
+    def enlarger(self, footage: Footage) -> Enlarger:
+        """For one input: a single picture is not made a video of two frames unless that is asked for."""
+        request = self.request
+        picture = footage.kind == "png" and footage.frames == 1
+        more = {} if request.chunk is None else {"piece": request.chunk}
+        return Enlarger(
+            self.level,
+            times_space=request.times_space,
+            times_time=1 if picture and request.times_time is None else request.times_time,
+            labels=request.labels,
+            seed=request.seed,
+            sigma=request.sigma,
+            tile=request.tile,
+            overlap=request.overlap,
+            batch=request.batch_size,
+            precision=self.precision,
+            ground=request.ground,
+            **more,
+        )
+
+    # ---- one input -------------------------------------------------------------------------------
+
+    def job(self, footage: Footage, item: Item, target: Path, kind: Kind, folder: Path | None = None) -> Job:
+        enlarger = self.enlarger(footage)
+        height, width = (side * enlarger.times_space for side in footage.size)
+        encoding = Encoding(
+            kind=kind,
+            size=(height, width),
+            rate=footage.rate * enlarger.times_time,
+            clock=clock_of(footage.time_base, enlarger.times_time),
+            bits=footage.bits,
+            colour=stored_colour(footage.colour, kind),
+            aspect=footage.aspect,
+            alpha=footage.alpha,
+            codec=self.request.codec,
+            crf=self.request.crf,
+        )
+        return Job(
+            footage,
+            target,
+            enlarger,
+            encoding,
+            frames=chosen_frames(footage, self.request.start, self.request.end),
+            settings=self._settings(enlarger),
+            audio=self.request.audio,
+            provenance=self._provenance(enlarger, item, target) if self.request.metadata else None,
+            folder=folder,
+        )
+
+    def _settings(self, enlarger: Enlarger) -> dict[str, Any]:
+        request = self.request
+        return {
+            "level": self.level.number,
+            "times_space": enlarger.times_space,
+            "times_time": enlarger.times_time,
+            "classes": list(request.labels),
+            "seed": request.seed,
+            "sigma": request.sigma,
+            "ground": request.ground,
+            "overlap": request.overlap,
+            "chunk": enlarger.piece,
+            "tiles": enlarger.batch,
+            "dtype": str(self.precision).removeprefix("torch."),
+            "device": self.level.device.type,
+            "audio": request.audio,
+        }
+
+    def _provenance(self, enlarger: Enlarger, item: Item, target: Path) -> dict[str, Any]:
+        name = self.request.model if self.request.model in available() else self.level.config.name
+        return {
+            "model": name,
+            "sha": self.level.sha,
+            "version": __version__,
+            "source": item.name,
+            "level": self.level.number,
+            "times_space": enlarger.times_space,
+            "times_time": enlarger.times_time,
+            "class": ",".join(self.level.config.class_names()[label] for label in self.request.labels) or None,
+            "seed": self.request.seed,
+            "sigma": self.request.sigma,
+            "grounded": self.request.ground,
+            "command": shlex.join(self._command(enlarger, item, target)),
+        }
+
+    def _command(self, enlarger: Enlarger, item: Item, target: Path) -> list[str]:
+        """The command that makes the file again, from the source of that name."""
+        request = self.request
+        words = ["hvg", "upscale", item.name, "-o", target.name]
+        words += ["--model", request.model] if request.model != DEFAULT_MODEL else []
+        words += ["--level", str(self.level.number), "--times-space", str(enlarger.times_space)]
+        words += ["--times-time", str(enlarger.times_time), "--seed", str(request.seed), "--sigma", repr(request.sigma)]
+        words += ["--class", ",".join(str(label) for label in request.labels)] if request.labels else []
+        words += [] if request.ground else ["--no-ground"]
+        for name, value in (("--start", request.start), ("--end", request.end), ("--crf", request.crf)):
+            words += [] if value is None else [name, f"{float(value):.9g}"]
+        words += ["--codec", request.codec] if request.codec else []
+        return words + ([] if request.audio else ["--no-audio"])
+
+    # ---- all of them -----------------------------------------------------------------------------
+
+    def run(
+        self, inputs: list[str], output_path: str | None, *, resume: bool, overwrite: bool, skip_existing: bool
+    ) -> None:
+        """Enlarge every input. Errors: that of a single input, or `PartialFailure` when some of several fail."""
+        with tempfile.TemporaryDirectory(prefix="hvg-") as scratch:
+            self._to_stdout = _goes_to_stdout(inputs, output_path)
+            items = find_inputs(inputs, Path(scratch))
+            jobs, failures = self._jobs(items, output_path, Path(scratch))
+            places = [job.target for _, job in jobs]
+            check_distinct(places)
+            kept = unwanted(places, overwrite=overwrite, skip_existing=skip_existing) if places else set()
+            if places and len(kept) == len(places):
+                self.output.note("nothing to do: all files are there")
+            for item, job in jobs:
+                if job.target in kept:
+                    continue
+                try:
+                    self._make(item, job, resume)
+                except (MediaError, UsageError) as error:
+                    failures.append((item, error))
+                    if len(items) > 1:
+                        self.output.warn(error)
+        _raise(failures, len(items))
+
+    def show_plans(self, inputs: list[str], output_path: str | None) -> None:
+        """Say what would be made of each input, in what time and memory."""
+        with tempfile.TemporaryDirectory(prefix="hvg-") as scratch:
+            self._to_stdout = _goes_to_stdout(inputs, output_path)
+            items = find_inputs(inputs, Path(scratch))
+            jobs, failures = self._jobs(items, output_path, Path(scratch))
+            for item, job in jobs:
+                self._show(item, job)
+        _raise(failures, len(items))
+
+    def _jobs(
+        self, items: list[Item], output_path: str | None, scratch: Path
+    ) -> tuple[list[tuple[Item, Job]], list[tuple[Item, HvgError]]]:
+        """A job for each input that can be read, and the errors of the others."""
+        jobs: list[tuple[Item, Job]] = []
+        failures: list[tuple[Item, HvgError]] = []
+        for item in items:
+            try:
+                jobs.append((item, self._plan(item, output_path, scratch)))
+            except MediaError as error:
+                failures.append((item, error))
+                if len(items) > 1:
+                    self.output.warn(error)
+        return jobs, failures
+
+    def _plan(self, item: Item, output_path: str | None, scratch: Path) -> Job:
+        footage = examine(item.path, rate=self.request.rate)
+        asked = None if self._to_stdout else output_path
+        kind = kind_of(footage.kind, asked)
+        enlarger = self.enlarger(footage)
+        frames = len(chosen_frames(footage, self.request.start, self.request.end)) * enlarger.times_time
+        height, width = (side * enlarger.times_space for side in footage.size)
+        if self._to_stdout:
+            if kind == "png":
+                raise UsageError("frames cannot go to standard output: name a folder with -o")
+            return self.job(footage, item, scratch / f"stdout.{kind}", kind, scratch / "segments")
+        values: dict[str, Any] = {"times": enlarger.times_space, "width": width, "height": height, "level": self.level.number}
+        values |= {"model": self.level.config.name, "seed": self.request.seed}
+        target = target_of(item, kind, frames, asked, values)
+        if target.exists() and target.samefile(item.path):
+            raise UsageError(f"{target}: is the input: name another output")
+        return self.job(footage, item, target, kind)
+
+    def _make(self, item: Item, job: Job, resume: bool) -> None:
+        """Run one job, send or report what it made."""
+        began, output = time.perf_counter(), self.output
+        output.note(f"{item.name}: {job.enlarger.describe(job.footage.size)}")
+        output.note(f"device {device_name(self.level.device)}, {str(self.precision).removeprefix('torch.')}")
+        total = job.total * job.enlarger.times_time
+        with output.progress(f"{item.name}: frames", total=total) as advance:
+            try:
+                done = job.run(resume=resume, progress=advance)
+            except KeyboardInterrupt:
+                if not self._to_stdout:
+                    output.note(f"what is finished is kept in {job.folder}: the same command with --resume goes on")
+                raise
+        for warning in done.warnings:
+            output.warn(f"{item.name}: {warning}")
+        record = self._record(item, job) | {
+            "seconds": round(time.perf_counter() - began, 3),
+            "segments_kept": done.resumed,
+            "grounding_error": done.error.mean if self.request.ground else None,
+            "warnings": list(done.warnings),
+        }
+        if self._to_stdout:
+            send(job.target, cast(BinaryIO, sys.stdout.buffer))
+        else:
+            output.emit(record, line=str(job.target), ident=job.target)
+        self._tell(record, done)
+
+    def _tell(self, record: dict[str, Any], done: Done) -> None:
+        """What people want to know of a finished file."""
+        text = f"{record['frames']} frames of {record['size']} in {record['seconds']:.1f} s"
+        if self.request.ground:
+            text += f", {255 * done.error.mean:.2f}/255 from the input when downsampled"
+        self.output.note(text)
+
+    def _record(self, item: Item, job: Job) -> dict[str, Any]:
+        """An input and its result in plain values, for --json."""
+        footage, encoding = job.footage, job.encoding
+        span = job.span
+        seconds = footage.duration if span is None else span[1] - span[0]
+        return {
+            "path": str(job.target) if not self._to_stdout else STANDARD,
+            "source": str(item.path) if not item.standard else STANDARD,
+            "source_size": f"{footage.size[1]}x{footage.size[0]}",
+            "source_frames": job.total,
+            "source_rate": str(footage.rate),
+            "size": f"{encoding.size[1]}x{encoding.size[0]}",
+            "frames": job.total * job.enlarger.times_time,
+            "rate": str(encoding.rate),
+            "variable_rate": footage.variable,
+            "duration": float(seconds),
+            "codec": encoding.codec,
+            "tiles": job.enlarger.describe(footage.size),
+        }
+
+    def _show(self, item: Item, job: Job) -> None:
+        enlarger, size = job.enlarger, job.footage.size
+        seconds = enlarger.tile_frames(size, job.total) * self.tile_frame_seconds
+        memory = enlarger.memory(size) + BASE_BYTES
+        record = self._record(item, job) | {
+            "dry_run": True,
+            "estimated_seconds": round(seconds, 1),
+            "memory_bytes": memory,
+        }
+        what = f"{record['frames']} frames of {record['size']} at {record['rate']} frames/s"
+        self.output.emit(record, line=f"would write {record['path']}: {what}", ident=record["path"])
+        self.output.note(record["tiles"])
+        self.output.note(f"about {_duration(seconds)} and {memory / 2**20:.0f} MiB of memory")
+
+    @cached_property
+    def tile_frame_seconds(self) -> float:
+        """Seconds that a tile of a frame takes on this machine, by a short trial."""
+        side = 2 * self.level.generator.input_size
+        enlarger = Enlarger(self.level, sigma=self.request.sigma, labels=self.request.labels, precision=self.precision)
+        noise = np.random.default_rng(0).integers(0, 256, (TRIAL_FRAMES, side, side, 3), dtype=np.uint8)
+        every = range(TRIAL_FRAMES)
+        for _ in range(2):  # the first one warms up
+            began = time.perf_counter()
+            for _ in enlarger.enlarge(noise, every, TRIAL_FRAMES):
+                pass
+        return (time.perf_counter() - began) / enlarger.tile_frames((side, side), TRIAL_FRAMES)
+
+
+def _goes_to_stdout(inputs: list[str], output_path: str | None) -> bool:
+    """-o -, or - alone as the input without -o. Standard output holds one video, and is no place for a terminal."""
+    if output_path not in (None, STANDARD) or (output_path is None and inputs != [STANDARD]):
+        return False
+    if len(inputs) > 1:
+        raise UsageError("standard output holds one video: give one input, or name a folder with -o")
+    if sys.stdout.isatty():
+        raise UsageError("a video cannot be shown on a terminal: name a file with -o, or pipe it into one")
+    return True
+
+
+def _raise(failures: list[tuple[Item, HvgError]], asked: int) -> None:
+    """One failed input is its own error; some of several are a partial failure."""
+    if len(failures) == 1 and asked == 1:
+        raise failures[0][1]
+    if failures:
+        names = ", ".join(item.name for item, _ in failures)
+        raise PartialFailure(f"{len(failures)} of {asked} inputs failed: {names}")
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
