@@ -23,9 +23,9 @@ PEAK = 255.0
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity of frames: uint8 (..., H, W, C) twice -> float64 (...) in [-1, 1], 1 for equal frames.
 
-    Wang et al. 2004, equation 13, per channel: a Gaussian window of 11x11 pixels with sigma 1.5, K1 = 0.01, K2 = 0.03 and L =
-    255, variances of the population, only windows that lie wholly within the frame; averaged over the positions
-    and the channels. The score of a video is the mean over its frames.
+    Wang et al. 2004, equation 13, on each channel: a Gaussian window of 11x11 pixels with sigma 1.5, K1 = 0.01,
+    K2 = 0.03 and L = 255, variances of the population, only windows that lie wholly within the frame; averaged
+    over the positions and the channels. The score of a video is the mean over its frames.
 
     Raises:
         DataError: shapes that differ, values that are not uint8, or frames smaller than the window.
