@@ -8,15 +8,15 @@ from typing import Any
 from hvgcli.cli.evaluation_sets import Request, Sets, find_sets, prepare
 from hvgcli.cli.evaluation_table import show
 from hvgcli.cli.output import Output
-from hvgcli.errors import MediaError, UsageError
+from hvgcli.errors import DataError, MediaError, UsageError
 from hvgcli.metrics import pairs as pairwise
 from hvgcli.metrics import seen as frames_seen
-from hvgcli.metrics.evaluate import Comparison, Options, per_class
+from hvgcli.metrics.evaluate import LEAST, Comparison, Options, per_class
 from hvgcli.metrics.features import FeatureSet, cache_folder, extract
 from hvgcli.metrics.inception import small_sample
 from hvgcli.metrics.networks import FeatureNetwork, resolve
 from hvgcli.metrics.protocol import KINDS, OF_PAIRS, Means, choose_metrics, plain
-from hvgcli.metrics.results import Evaluation, Metric, SampleClip, check_folder, metric
+from hvgcli.metrics.results import Evaluation, SampleClip, check_folder, metric
 from hvgcli.metrics.seen import Seen
 from hvgcli.metrics.videos import Videos
 from hvgcli.runtime import choose_device
@@ -51,7 +51,10 @@ def carry_out(request: Request, output: Output, *, dry_run: bool) -> None:
 
 
 def _evaluate_sets(request: Request, sets: Sets, network: FeatureNetwork, output: Output, dry_run: bool) -> Evaluation:
-    means = Means(network.name, network.classifier, network.has_pooled, _share_classes(sets))
+    _check_counts(sets)
+    fewest = min(sets.real.count, sets.fake.count)
+    labels = bool(set(sets.real.classes) & set(sets.fake.classes))
+    means = Means(network.name, network.classifier, network.has_pooled, labels, fewest, request.splits)
     kinds, left_out = choose_metrics(request.metrics, means)
     protocol = _protocol(request, sets, network)
     evaluation = Evaluation(request.title, request.command, protocol, warnings=list(sets.warnings))
@@ -70,8 +73,10 @@ def _evaluate_sets(request: Request, sets: Sets, network: FeatureNetwork, output
     return evaluation
 
 
-def _share_classes(sets: Sets) -> bool:
-    return bool(set(sets.real.classes) & set(sets.fake.classes))
+def _check_counts(sets: Sets) -> None:
+    for name, videos in (("real", sets.real), ("generated", sets.fake)):
+        if videos.count < LEAST:
+            raise DataError(f"the {name} set has one video, a comparison needs at least {LEAST}: give more")
 
 
 def _look(
@@ -215,17 +220,15 @@ def _evaluate_pairs(request: Request, network: FeatureNetwork, output: Output, d
     evaluation = Evaluation(request.title, request.command, plain(protocol))
     if min(samples) != max(samples):
         evaluation.warnings.append(f"real videos have {min(samples)} to {max(samples)} samples: {min(samples)} count")
+    reading = pairwise.Reading(request.frames, request.size, request.skip_first)
     if not dry_run:
         with output.progress("pairs", total=len(found) * len(kinds)) as advance:
             for kind in kinds:
-                evaluation.metrics += _of_pairs(found, kind, request, network, advance)
+                if kind in pairwise.NAMES:
+                    found_now = pairwise.similarity(found, kind, reading, advance)
+                    evaluation.metrics += found_now.metrics
+                    evaluation.per_frame |= found_now.per_frame
+                else:
+                    row = pairwise.inner_distance(found, kind, network, reading, request.batch, advance)
+                    evaluation.metrics.append(row)
     return evaluation
-
-
-def _of_pairs(
-    found: list[pairwise.Pair], kind: str, request: Request, network: FeatureNetwork, advance: Any
-) -> list[Metric]:
-    reading = pairwise.Reading(request.frames, request.size, request.skip_first)
-    if kind in pairwise.NAMES:
-        return pairwise.similarity(found, kind, reading, advance)
-    return [pairwise.inner_distance(found, kind, network, reading, request.batch, advance)]

@@ -20,13 +20,14 @@ from hvgcli.metrics.frechet import (
 from hvgcli.metrics.inception import inception_score
 from hvgcli.metrics.kernel import kernel_distance
 from hvgcli.metrics.manifold import prdc
-from hvgcli.metrics.protocol import COMPONENTS, SMALL, too_few
+from hvgcli.metrics.protocol import COMPONENTS, NEIGHBOURS, SMALL, too_few
 from hvgcli.metrics.results import Metric, metric
 from hvgcli.sampling.noise import seeded
 
 RANDOM_FEATURES = 50  # of each trial, hp-VAE-GAN A.3
-NEIGHBOURS = 5
 LEAST = 2  # videos of a set that has a covariance
+LEAST_TO_HALVE = 4  # videos of a set that is extrapolated from its halves
+DEVIATION = "interval: one standard deviation"
 MANIFOLD = {
     "precision": "share of generated videos among the real ones",
     "recall": "share of real videos among the generated ones",
@@ -96,6 +97,8 @@ class Comparison:
 
     def _fvd(self) -> Iterator[Metric]:
         yield from self._frechet("fvd", "FVD", self.real.logits, self.fake.logits)
+        if self.fewest < LEAST_TO_HALVE:
+            return
         estimate = frechet_infinity(
             self.real.logits,
             self.fake.logits,
@@ -111,7 +114,7 @@ class Comparison:
         yield from self._frechet("fid", "FID", real, fake)
         if self.fewest < SMALL * real.shape[1] and real.shape[1] > RANDOM_FEATURES:
             estimate = frechet_random_features(real, fake, features=RANDOM_FEATURES, generator=self.generator("random"))
-            note = f"{RANDOM_FEATURES} random features, mean of trials"
+            note = f"{RANDOM_FEATURES} random features, mean of trials; {DEVIATION}"
             yield metric("fid_random", f"FID[{self.network},random{RANDOM_FEATURES}]", estimate, "lower", note)
 
     def _frechet(self, key: str, name: str, real: Tensor, fake: Tensor) -> Iterator[Metric]:
@@ -129,12 +132,14 @@ class Comparison:
 
     def _inception(self) -> Iterator[Metric]:
         score = inception_score(self.fake.logits, splits=self.options.splits)
-        note = f"{len(self.fake.logits)} generated videos in {self.options.splits} splits; ends: one standard deviation"
+        note = f"{len(self.fake.logits)} generated videos in {self.options.splits} splits; {DEVIATION}"
         yield metric("is", f"IS[{self.network}]", score, "higher", note)
 
     def _kernel(self) -> Iterator[Metric]:
         estimate = kernel_distance(self.real.logits, self.fake.logits, generator=self.generator("kvd"))
-        yield metric("kvd", f"KVD[{self.network}]", estimate, "lower", f"{self.counts}, polynomial kernel, unbiased")
+        yield metric(
+            "kvd", f"KVD[{self.network}]", estimate, "lower", f"{self.counts}, polynomial kernel, unbiased; {DEVIATION}"
+        )
 
     def _prdc(self) -> Iterator[Metric]:
         found = prdc(self.real.logits, self.fake.logits, k=NEIGHBOURS)

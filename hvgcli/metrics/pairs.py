@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,25 +119,42 @@ def _same_size(real: Tensor, fake: Tensor, path: Path) -> Tensor:
 # ---- similarity --------------------------------------------------------------------------------
 
 
-def similarity(pairs: Sequence[Pair], kind: str, reading: Reading, seen: Callable[[int], None]) -> list[Metric]:
+@dataclass(frozen=True)
+class Similarity:
+    """SSIM or PSNR of predictions."""
+
+    metrics: list[Metric]
+    """Means over frames and real videos."""
+    per_frame: dict[str, list[float | None]]
+    """Means over the real videos at each frame, by name (TrIVD-GAN figure 5)."""
+
+
+def similarity(pairs: Sequence[Pair], kind: str, reading: Reading, seen: Callable[[int], None]) -> Similarity:
     """SSIM or PSNR of the best of l samples of each real video (TrIVD-GAN C.1), and of its first sample.
 
     l is the number of samples that every real video has. seen is called with 1 after each pair.
     """
     count = min(len(pair.samples) for pair in pairs)
-    best, first = [], []
+    scores = []
     for pair in pairs:
-        scores = sample_scores(*_fitted(pair, reading), SCORES[kind])[:count]  # (l, T)
-        best.append(best_of(scores, count).mean().item())
-        first.append(scores[0].mean().item())
+        scores.append(sample_scores(*_fitted(pair, reading), SCORES[kind])[:count])  # (l, T)
         seen(1)
     note = f"mean over the frames of {len(pairs)} real videos" + (f", {reading.skip} given" if reading.skip else "")
-    rows = [metric(kind, f"{NAMES[kind]}[best of {count}]", fmean(best), "higher", note)]
-    if count > 1:
-        rows.append(
-            metric(f"{kind}_first", f"{NAMES[kind]}[best of 1]", fmean(first), "higher", f"first sample, {note}")
-        )
-    return rows
+    found = Similarity([], {})
+    for best in dict.fromkeys((count, 1)):
+        name = f"{NAMES[kind]}[best of {best}]"
+        curves = [best_of(of_pair, best) for of_pair in scores]
+        value = fmean(curve.mean().item() for curve in curves)
+        found.metrics.append(metric(kind if best == count else f"{kind}_first", name, value, "higher", note))
+        found.per_frame[name] = _mean_curve(curves)
+    return found
+
+
+def _mean_curve(curves: Sequence[Tensor]) -> list[float | None]:
+    """Over the frames that all of them have; None where the mean is not finite."""
+    least = min(len(curve) for curve in curves)
+    means = torch.stack([curve[:least] for curve in curves]).mean(0)
+    return [value if math.isfinite(value) else None for value in means.tolist()]
 
 
 # ---- Frechet distances inside a pair -----------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 from hvgcli.errors import UsageError
 
 COMPONENTS = 64  # of the `,pca64` variants, which small sets get too
+NEIGHBOURS = 5  # of precision, recall, density and coverage
 SMALL = 3  # a distance in d dimensions wants at least this many videos a dimension
 
 
@@ -24,6 +25,8 @@ class Kind:
     """Needs the last hidden activations of the network."""
     features: bool = True
     """Needs the network at all."""
+    least: int = 2
+    """Videos that each set must have."""
     pairs: bool = False
     """Compares single videos by name; only where it is asked for."""
 
@@ -32,8 +35,8 @@ KINDS: dict[str, Kind] = {
     "fvd": Kind("Frechet distance of the logits, and its extrapolation to many videos"),
     "fid": Kind("Frechet distance of the last hidden activations", pooled=True),
     "is": Kind("Inception score", classifier=True),
-    "kvd": Kind("unbiased kernel distance of the logits"),
-    "prdc": Kind("precision, recall, density and coverage"),
+    "kvd": Kind("unbiased kernel distance of the logits", least=4),
+    "prdc": Kind("precision, recall, density and coverage", least=NEIGHBOURS + 1),
     "psd": Kind("power spectra at frames 1, 10, 24 and 48", features=False),
     "diversity": Kind("spread of the videos in LAB", features=False),
     "per-class": Kind("Inception score and Frechet distance of each class"),
@@ -72,6 +75,10 @@ class Means:
     pooled: bool
     labels: bool
     """Both sets have classes."""
+    videos: int
+    """Of the smaller set."""
+    splits: int
+    """Parts of the Inception score, of at least two videos each."""
 
     def lacking(self, key: str) -> str | None:
         """Why a kind of number cannot be had, or None."""
@@ -82,6 +89,10 @@ class Means:
             return f"{self.network} has no hidden activations: FVD[{self.network}] is its distance"
         if key == "per-class" and not self.labels:
             return "the two sets have no classes in common: put videos into a folder a class"
+        least = 2 * self.splits if kind.classifier else kind.least
+        if self.videos < least:
+            hint = ", or fewer --splits" if kind.classifier else ""
+            return f"a set has {self.videos} videos, it needs {least}: take more{hint}"
         return None
 
 

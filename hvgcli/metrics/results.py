@@ -82,6 +82,8 @@ class Evaluation:
     protocol: dict[str, Any]
     metrics: list[Metric] = field(default_factory=list)
     per_class: list[dict[str, Any]] = field(default_factory=list)
+    per_frame: dict[str, list[float | None]] = field(default_factory=dict)
+    """Values at each frame, by the name of the metric."""
     psd: dict[str, Any] | None = None
     clips: list[SampleClip] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -98,6 +100,7 @@ class Evaluation:
             "protocol": self.protocol,
             "metrics": [asdict(row) for row in self.metrics],
             "per_class": self.per_class,
+            **({"per_frame": self.per_frame} if self.per_frame else {}),
             **({} if self.psd is None else {"psd": self.psd}),
             "samples": [_described(clip, name) for clip, name in self._named()],
             "warnings": self.warnings,
