@@ -90,7 +90,7 @@ def kind_of(source: str, output: str | None) -> Kind:
             return kind
     if suffix and output and not output.endswith(("/", os.sep)) and not Path(output).is_dir() and "{" not in suffix:
         raise UsageError(f"-o {output} must end in {', '.join(f'.{kind}' for kind in CODECS)}")
-    return source if source in CODECS else OTHER_KIND  # type: ignore[return-value]
+    return source if source in CODECS else OTHER_KIND
 
 
 def target_of(item: Item, kind: Kind, frames: int, output: str | None, values: Mapping[str, Any]) -> Path:

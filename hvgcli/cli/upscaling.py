@@ -259,8 +259,8 @@ class Upscaling:
             if kind == "png":
                 raise UsageError("frames cannot go to standard output: name a folder with -o")
             return self.job(footage, item, scratch / f"stdout.{kind}", kind, scratch / "segments")
-        values: dict[str, Any] = {"times": enlarger.times_space, "width": width, "height": height, "level": self.level.number}
-        values |= {"model": self.level.config.name, "seed": self.request.seed}
+        values: dict[str, Any] = {"times": enlarger.times_space, "width": width, "height": height}
+        values |= {"model": self.level.config.name, "level": self.level.number, "seed": self.request.seed}
         target = target_of(item, kind, frames, asked, values)
         if target.exists() and target.samefile(item.path):
             raise UsageError(f"{target}: is the input: name another output")
