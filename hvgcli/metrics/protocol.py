@@ -130,4 +130,4 @@ def _plain(value: Any) -> Any:
         return plain(value)
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
