@@ -28,7 +28,9 @@ INTACT_TAIL = 3  # frames that may be missing at the end before a file counts as
 
 def is_cover(stream: Stream) -> bool:
     """Whether a video stream is a picture that stands for the file."""
-    return "attached_pic" in str(stream.disposition)
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -70,16 +72,19 @@ def _said(stream: VideoStream) -> Fraction | None:
 def promised_length(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """Seconds that a file promises its video stream to have, the least where it says several; None for none.
 
-    ffmpeg cuts the other lengths of an AVI to what is there, but not its number of frames.
+    ffmpeg cuts the other lengths of an AVI to what is there, but not its number of frames. Matroska and
+    FLV give the time of the end, not the length.
     """
     name = container.format.name.split(",")[0]
     if name == "avi" and stream.frames:
         return stream.frames / rate_of(stream)
-    own = stream.duration * stream.time_base if stream.duration and stream.time_base else _said(stream)
+    base = stream.time_base or Fraction(0)
+    late = (stream.start_time or 0) * base if name in ("matroska", "flv") else Fraction(0)
+    own = stream.duration * base if stream.duration else _said(stream)
     whole = Fraction(container.duration, 1_000_000) if container.duration else None
     if own is None:  # the whole may be the length of the sound
-        return whole if name in ("matroska", "flv") and len(container.streams) == 1 else None
-    return own if whole is None else min(own, whole)
+        own = whole if name in ("matroska", "flv") and len(container.streams) == 1 else None
+    return None if own is None else min(own, whole or own) - late
 
 
 def check_end(container: InputContainer, stream: VideoStream, path: Path, reached: int, end: Fraction) -> None:
