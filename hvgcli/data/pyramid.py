@@ -43,10 +43,13 @@ def downsample_space(video: torch.Tensor, size: int | tuple[int, int]) -> torch.
     if (height, width) == tuple(video.shape[-2:]):
         return video
     frames = frames_of(video)
-    if width == 1:  # torch 2.13 mixes up channels-last maps that are resized to a width of 1
-        frames = frames.contiguous()
-    resized = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-    return video_of(resized, video.shape[0])
+    if width == 1:  # torch 2.13 mixes up the rows of some maps that it resizes to a width of 1, never to a height of 1
+        return video_of(_resized(frames.mT, (1, height)).mT, video.shape[0])
+    return video_of(_resized(frames, (height, width)), video.shape[0])
+
+
+def _resized(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(frames, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def subsample_time(video: torch.Tensor, step: int) -> torch.Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from hvgcli.errors import UsageError
 
-OVERLAP = 4
-"""Least overlap of neighbouring tiles, in input pixels (see `benchmarks/` for what more of it buys)."""
+OVERLAP = 2
+"""Least overlap of neighbouring tiles, in input pixels. Measured with hvg-mini: without any, steps at the seams
+are 5 to 12 times those elsewhere; from 1 pixel on they are like those elsewhere, and no PSNR is gained by more."""
 
 
 @dataclass(frozen=True)
