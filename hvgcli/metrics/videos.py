@@ -26,7 +26,7 @@ from hvgcli.data.clips import Clip, ClipIndex
 from hvgcli.errors import DataError, MediaError, UsageError
 
 START_STEP = 8  # source frames between two starts of the `windows` sampler
-BLOCK_BYTES = 32 << 20  # resized frames that one thread makes at a time
+BLOCK_BYTES = 16 << 20  # resized frames that one thread makes at a time
 GAP = 64  # source frames without a window after which decoding goes on at a key frame, not frame by frame
 KEY_VERSION = 1  # of the preprocessing: another one makes other keys
 
