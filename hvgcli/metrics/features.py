@@ -144,11 +144,11 @@ def _compute(
                 rows.add(new)
         watch(part)
         progress(len(part.frames))
-    scores, numbers = logits.all(), takes.all()
-    if scores is None or numbers is None:
+    table, numbers = logits.all(), takes.all()
+    if table is None or numbers is None:
         raise DataError("there are no videos to measure: check the folder and --frames")
     return FeatureSet(
-        network.name, network.sha256, scores, hidden.all(), labels.all(), numbers, videos.classes, videos.left_out
+        network.name, network.sha256, table, hidden.all(), labels.all(), numbers, videos.classes, videos.left_out
     )
 
 
