@@ -105,7 +105,7 @@ def _i3d_file(fetch: bool, progress: bool) -> Path:
     if path.is_file():
         raise WeightsError(f"{path} is not the {I3D} file: its SHA-256 must begin with {I3D_SHA256[:12]}: replace it")
     raise WeightsError(
-        f"the {I3D} network is not on this machine: put {I3D_FILE} (of {I3D_REPOSITORY} on the Hub) at {path}, "
+        f"the {I3D} network is not on this machine: download it with --fetch, put {I3D_FILE} at {path}, "
         "or name its path"
     )
 

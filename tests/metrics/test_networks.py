@@ -214,7 +214,7 @@ def test_videos_too_short_for_the_network(tmp_path: Path) -> None:
 
 
 def test_i3d_is_only_that_very_file(own_cache: Path, tmp_path: Path) -> None:
-    assert "is not on this machine: put i3d_torchscript.pt" in message("i3d")
+    assert "is not on this machine: download it with --fetch, put i3d_torchscript.pt" in message("i3d")
     path = networks.i3d_path()
     path.parent.mkdir(parents=True)
     shutil.copy(script(Plain(), tmp_path / "net.pt"), path)
