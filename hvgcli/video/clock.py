@@ -72,15 +72,16 @@ class Clock:
 
 
 def longest_increase(values: Sequence[int]) -> list[int]:
-    """Places of a longest strictly increasing run of `values`, others left out; O(n log n)."""
+    """Places of a longest strictly increasing run of `values`, of equal ones the first; O(n log n)."""
     tails: list[int] = []  # smallest last value of an increase of each length
     places: list[int] = []
     before: list[int] = []  # place of the value before, in the best increase that ends here
     for place, value in enumerate(values):
         length = bisect_left(tails, value)
         before.append(places[length - 1] if length else -1)
-        tails[length : length + 1] = [value]
-        places[length : length + 1] = [place]
+        if length == len(tails) or value < tails[length]:
+            tails[length : length + 1] = [value]
+            places[length : length + 1] = [place]
     chain = places[-1:]
     while chain and before[chain[-1]] >= 0:
         chain.append(before[chain[-1]])

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from hvgcli.cli import doctor
 from hvgcli.cli.info import safe_command, sha_differs
 from hvgcli.cli.main import run
 from hvgcli.video import VideoWriter
+from hvgcli.video.ffmpeg import ffmpeg_program
 
 
 @pytest.fixture
@@ -79,6 +81,46 @@ def test_info_of_a_clip_of_ours(capsys, tmp_path, tiny_model, suffix):
     assert f"again: {command}" in out
     assert sha in out
     assert err == ""
+
+
+def test_info_of_a_rich_clip(capsys, tmp_path):
+    """10 bits, HDR, turned, pixels that are not square, two titles of chapters, uneven times."""
+    raw, chapters, path = tmp_path / "raw.mp4", tmp_path / "chapters", tmp_path / "x.mp4"
+    with av.open(str(raw), "w") as file:
+        stream = file.add_stream("libx265", rate=25, width=48, height=32, pix_fmt="yuv420p10le")
+        stream.options = {"x265-params": "log-level=error"}
+        context = stream.codec_context
+        context.time_base = Fraction(1, 1000)
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 9, 9, 18, 1
+        context.sample_aspect_ratio = Fraction(4, 3)
+        for time in (0, 40, 300, 340):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 99, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    times = "[CHAPTER]\nTIMEBASE=1/1000\nSTART={}\nEND={}\ntitle={}\n"
+    chapters.write_text(";FFMETADATA1\ntitle=Sea\n" + times.format(0, 100, "calm") + times.format(100, 300, "storm"))
+    turned = ["-display_rotation", "90", "-i", str(raw), "-i", str(chapters), "-map_metadata", "1"]
+    subprocess.run([ffmpeg_program(), "-loglevel", "error", *turned, "-c", "copy", str(path)], check=True)
+    data = info(capsys, path)
+    assert (data["bits"], data["hdr"], data["variable_rate"], data["frames"]) == (10, "HLG", True, 4)
+    tags = {"matrix": "bt2020nc", "primaries": "bt2020", "transfer": "arib-std-b67", "range": "limited"}
+    assert data["colour"] == tags
+    assert (data["size"], data["stored_size"], data["rotation"]) == ("32x48", "48x32", 90)
+    assert (data["pixel_aspect"], data["title"], data["chapters"]) == ("3:4", "Sea", ["calm", "storm"])
+    assert run(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert all(text in out for text in ("HLG", "calm, storm", "matrix bt2020nc", "transfer arib-std-b67"))
+
+
+def test_info_of_a_folder_of_frames(capsys, tmp_path):
+    with VideoWriter(tmp_path / "f", size=(32, 48), rate=Fraction(12), format="png", metadata={"seed": 3}) as writer:
+        writer.write(np.zeros((2, 32, 48, 3), np.uint8))
+    data = info(capsys, tmp_path / "f")
+    assert (data["kind"], data["size"], data["frames"], data["rate"]) == ("png", "48x32", 2, "12")
+    assert data["provenance"] == {"seed": 3}
+    assert "streams" not in data
+    assert run(["info", str(tmp_path / "f")]) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", None])

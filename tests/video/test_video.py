@@ -360,7 +360,9 @@ def test_a_program_that_dies_is_an_error(tmp_path: Path) -> None:
 
     def write_to_the_dead() -> None:
         with video.VideoWriter(tmp_path / "a.mp4", size=(256, 256), rate=Fraction(25)) as writer:
-            os.kill(children()[0], signal.SIGKILL)
+            while not (found := children()):  # its name appears a moment after its start
+                time.sleep(0.01)
+            os.kill(found[0], signal.SIGKILL)
             for _ in range(50):
                 writer.write(frames)
 
