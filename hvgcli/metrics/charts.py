@@ -163,11 +163,10 @@ def line_chart(
         _grid(x_axis, y_axis, left, top, x_label),
         _curves(drawn, x_axis, y_axis, left, top),
     ]
+    words = quoteattr(_plain(_words(title, x_label, y_label, drawn)))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" class="chart" '
-        f'font-family="{escape(FONT)}" font-size="12" aria-label={quoteattr(_words(title, x_label, y_label, drawn))}>'
-        + "".join(parts)
-        + "</svg>"
+        f'font-family="{escape(FONT)}" font-size="12" aria-label={words}>' + "".join(parts) + "</svg>"
     )
 
 
@@ -197,8 +196,14 @@ def _padded(values: Floats) -> tuple[float, float]:
     return low - room, high + room
 
 
+def _plain(text: str) -> str:
+    """`text` without control characters and other marks that XML cannot hold or that turn it around."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def _fit(text: str, pixels: float) -> str:
     """`text`, cut off with an ellipsis where it is longer than `pixels`."""
+    text = _plain(text)
     most = max(int(pixels / LETTER), 2)
     return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 

@@ -63,6 +63,13 @@ def test_says_what_it_shows_and_escapes_it() -> None:
     assert "other" in texts
 
 
+def test_labels_that_are_no_text() -> None:
+    lines = [Line("a\x00\ud800\u202e", [1, 2], [1, 2]), Line("b" * 200, [1, 2], [1, 2], 1)]
+    texts = [element.text or "" for element in chart(lines, title="\x1b[31m").iter(f"{SVG}text")]
+    assert "a   " in texts
+    assert any(text.endswith("b\N{HORIZONTAL ELLIPSIS}") and len(text) < 60 for text in texts)
+
+
 def test_curves_differ_without_colour() -> None:
     root = chart([Line(str(i), [1, 2], [i, i + 1], i) for i in range(6)])
     dashes = [path.attrib.get("stroke-dasharray") for path in root.findall(f"{SVG}svg/{SVG}path")]

@@ -83,7 +83,7 @@ class Evaluation:
         return {key: value for key, value in self.protocol.items() if key not in SUBJECT}
 
 
-SUBJECT = {"generated.name", "generated.sha", "generated.model", "generated.folder"}
+SUBJECT = {f"generated.{key}" for key in ("name", "sha", "levels", "full_frames", "takes")}  # which model it was
 
 
 def read_evaluation(folder: Path) -> Evaluation:

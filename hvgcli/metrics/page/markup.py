@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 VOID = {"img", "input", "br", "col"}
+MINUS = "\N{MINUS SIGN}"
 
 Attribute = str | int | float | bool | None
 
@@ -52,6 +53,7 @@ def number(value: float | None) -> str:
     if value is None:
         return "\N{EN DASH}"
     size = abs(value)
+    if size and not 1e-3 <= size < 1e7:
+        return f"{value:.2e}".replace("-", MINUS, 1) if value < 0 else f"{value:.2e}"
     places = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 1 else 4
-    shown = f"{value:,.{places}f}" if size >= 1e-3 or value == 0 else f"{value:.2e}"
-    return shown.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else shown
+    return f"{value:,.{places}f}".replace("-", MINUS) if size else "0"

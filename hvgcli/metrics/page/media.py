@@ -34,9 +34,11 @@ class Medium:
 
 @dataclass
 class Media:
-    """Copies files into `folder/media`, and counts their bytes."""
+    """Copies files into `folder/media`, and counts their bytes. Errors: `OSError` where they cannot be written."""
 
     folder: Path
+    file_limit: int = FILE_LIMIT
+    total_limit: int = TOTAL_LIMIT
     total: int = 0
     problems: list[str] = field(default_factory=list)
     """One line for each file that was left out."""
@@ -51,34 +53,30 @@ class Media:
             return Medium(problem=_reason(file, error))
 
     def _copy(self, file: Path) -> Medium:
-        size = _size(file)
+        size = self._size(file)
         digest = sha256(file)[:16]
         if digest in self._known:
             return self._known[digest]
-        if self.total + size > TOTAL_LIMIT:
-            raise MediaError(f"{file}: the page has {TOTAL_LIMIT >> 20} MiB of videos and pictures already")
+        if self.total + size > self.total_limit:
+            raise MediaError(f"{file}: a page takes at most {self.total_limit:,} bytes of videos and pictures")
         found = probe(file)
         medium = Medium(f"{FOLDER}/{digest}{file.suffix.lower()}", found.width, found.height)
-        try:
-            (self.folder / FOLDER).mkdir(exist_ok=True)
-            shutil.copyfile(file, self.folder / medium.url)
-        except OSError as error:
-            raise MediaError(f"cannot copy {file}: {error.strerror or error}") from error
+        (self.folder / FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(file, self.folder / medium.url)
         self.total += size
         self._known[digest] = medium
         return medium
 
-
-def _size(file: Path) -> int:
-    """Bytes of the file. `MediaError` where it is not there, or nothing that a page should show."""
-    if not file.is_file():
-        raise MediaError(f"{file} is missing")
-    if file.suffix.lower() not in KINDS:
-        raise MediaError(f"{file}: a page shows {', '.join(KINDS)} only")
-    size = file.stat().st_size
-    if size > FILE_LIMIT:
-        raise MediaError(f"{file} has {size >> 20} MiB: a page takes files of at most {FILE_LIMIT >> 20} MiB")
-    return size
+    def _size(self, file: Path) -> int:
+        """Bytes of the file. `MediaError` where it is not there, or nothing that a page should show."""
+        if not file.is_file():
+            raise MediaError(f"{file} is missing")
+        if file.suffix.lower() not in KINDS:
+            raise MediaError(f"{file}: a page shows {', '.join(KINDS)} only")
+        size = file.stat().st_size
+        if size > self.file_limit:
+            raise MediaError(f"{file} has {size:,} bytes: a page takes files of at most {self.file_limit:,}")
+        return size
 
 
 def _reason(file: Path, error: Exception) -> str:
