@@ -43,7 +43,7 @@ def _vectors(count: int) -> str:
 
 
 def _finite(features: Tensor, name: str) -> Tensor:
-    bad = sum(int((~block.isfinite()).any(dim=1).sum()) for block in features.split(BLOCK))
+    bad = sum([int((~block.isfinite()).any(dim=1).sum()) for block in torch.split(features, BLOCK)])
     if bad:
         raise DataError(
             f"{name}: got NaN or infinity in {bad} of {_vectors(len(features))}, expected finite numbers: "
@@ -94,7 +94,7 @@ class Moments:
         if features.ndim != 2 or features.shape[1] != self.dimension:
             got = tuple(features.shape)
             raise DataError(f"features: got shape {got}, expected (n, {self.dimension}): use one feature network")
-        for block in _finite(features, "features").split(BLOCK):
+        for block in torch.split(_finite(features, "features"), BLOCK):
             self._add(block.to("cpu", torch.float64))
 
     def _add(self, block: Tensor) -> None:
@@ -145,7 +145,7 @@ class Moments:
     @classmethod
     def unpacked(cls, packed: Tensor, dimension: int) -> Moments:
         """What `packed` made of moments of this dimension, as tensors of its own."""
-        count, mean, scatter = packed.split([1, dimension, dimension**2])
+        count, mean, scatter = torch.split(packed, [1, dimension, dimension**2])
         return cls(int(count), mean.clone(), scatter.reshape(dimension, dimension).clone())
 
 

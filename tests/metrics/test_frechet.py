@@ -218,14 +218,18 @@ def test_uneven_takes_and_their_samples() -> None:
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    d, truth, hits = 3, 3 * 1.0, 0
+    """And it is about as wide as the values spread."""
+    d, truth, hits, values, widths = 3, 3 * 1.0, 0, [], []
     for seed in range(30):
         real, fake = normal(150, d, seed), normal(150, d, 50 + seed) + 1
         result = frechet_infinity(real, fake, points=2, trials=15, generator=rng(seed))
         assert result.low is not None
         assert result.high is not None
         hits += result.low <= truth <= result.high
+        values.append(result.value)
+        widths.append(result.high - result.low)
     assert hits >= 25
+    assert 0.7 < np.mean(widths) / (2 * 1.96 * np.std(values, ddof=1)) < 1.4
 
 
 def test_no_interval_from_a_single_take() -> None:
