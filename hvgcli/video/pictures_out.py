@@ -157,7 +157,7 @@ def write_gif(
     import av
 
     palette, plain = _palette(segments, encoding), beside(part, ".plain")
-    options = {"loop": str(_loops(source)), "final_delay": str(palette.last), "fflags": "bitexact"}
+    options = {"loop": str(_loops(source)), "final_delay": str(palette.last), "fflags": "+bitexact"}
     try:
         with av.open(f"file:{plain}", "w", format="gif", container_options=options) as out:
             stream = out.add_stream("gif", rate=100)

@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from hvgcli.errors import MediaError, UsageError
 from hvgcli.video.encoding import Encoding, Kind
+from hvgcli.video.ffmpeg import Ffmpeg
 from hvgcli.video.files import beside, reason
 from hvgcli.video.pictures_out import write_folder, write_gif
 from hvgcli.video.segments import Segment, read_segment, segment_packets, settle, writing
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FORMATS: dict[Kind, str] = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
 OWN_CLOCK = ("mov", "matroska")  # containers whose times begin with the clip; those of broadcasts begin anywhere
 COARSEST = 10_000  # ticks a second that an mp4 has at least, for all but its frames
+VideoPacket: TypeAlias = "Packet[VideoStream]"
 Timed = tuple[float, "Packet[Stream]"]
 
 
@@ -58,27 +60,58 @@ def _shift(first: Fraction, source: InputContainer | None, span: Span | None) ->
     return -min(origin, first) if origin else max(-first, Fraction(0))
 
 
-def _video_packets(
-    segments: Sequence[Segment], encoding: Encoding, shift: Fraction
-) -> Iterator[tuple[float, Packet[VideoStream]]]:
-    """The packets of all segments with the times of the whole clip, each after its time of decoding in seconds.
+class _Order:
+    """When the frames of a whole clip are shown and decoded, in ticks of its clock.
 
     A frame is decoded `depth` frames before it is shown, `depth` being the largest that any segment
     needs: so decoding times rise without a step at the joints, also where the rate varies.
     """
-    clock, depth = encoding.clock, max(segment.depth for segment in segments)
-    shown: deque[int] = deque(maxlen=depth + 1)
-    for segment in segments:
-        start = round((segment.start + shift) / clock)
-        order = sorted(segment.times)
-        lengths = dict(zip(order, [*order[1:], segment.length], strict=True))
-        if not shown:  # times before the first frame for those that are decoded before any is shown
-            step = lengths[order[0]]
-            shown.extend(start - step * ahead for ahead in range(depth, 0, -1))
-        for packet, following in zip(segment_packets(segment.path, clock), order, strict=True):
-            time = cast(int, packet.pts)
-            shown.append(start + following)
-            packet.pts, packet.dts, packet.duration = start + time, shown[0], lengths[time] - time
+
+    def __init__(self, segments: Sequence[Segment], clock: Fraction, shift: Fraction) -> None:
+        self.segments = segments
+        self.depth = max(segment.depth for segment in segments)
+        self._starts = [round((segment.start + shift) / clock) for segment in segments]
+        self.end = self._starts[-1] + segments[-1].length
+
+    def shown(self, number: int) -> list[int]:
+        """Times of the frames of a segment, in the order of display."""
+        return [self._starts[number] + time for time in sorted(self.segments[number].times)]
+
+    def before(self) -> list[int]:
+        """Decoding times of the packets that are decoded before the first frame is shown.
+
+        Players take a file to be as long as its decoding, which ends when the last packet's own frame has
+        been shown for its time: so decoding begins before the first frame by as much as it ends early.
+        """
+        first, early = self.shown(0)[0], self._early()
+        return [first - early * ahead // self.depth for ahead in range(self.depth, 0, -1)]
+
+    def _early(self) -> int:
+        """Ticks from the end of decoding to the end of the clip."""
+        last: list[int] = []
+        for number in reversed(range(len(self.segments))):
+            last = [*self.shown(number), *last]
+            if len(last) > self.depth:
+                break
+        own = self._starts[-1] + self.segments[-1].times[-1]
+        ends = dict(zip(last, [*last[1:], self.end], strict=True))
+        return self.end - (ends[own] - own) - last[-1 - self.depth]
+
+
+def _video_packets(
+    segments: Sequence[Segment], clock: Fraction, shift: Fraction
+) -> Iterator[tuple[float, VideoPacket]]:
+    """The packets of all segments with the times of the whole clip, each after its time of decoding in seconds."""
+    order = _Order(segments, clock, shift)
+    shown = deque(order.before(), maxlen=order.depth + 1)
+    for number, segment in enumerate(segments):
+        times = order.shown(number)
+        start = times[0]
+        lengths = dict(zip(times, [*times[1:], start + segment.length], strict=True))
+        for packet, following in zip(segment_packets(segment.path, clock), times, strict=True):
+            shown.append(following)
+            time = start + cast(int, packet.pts)
+            packet.pts, packet.dts, packet.duration = time, shown[0], lengths[time] - time
             yield float(packet.dts * clock), packet
 
 
@@ -90,14 +123,12 @@ def _video_stream(out: OutputContainer, segment: Segment, encoding: Encoding, ta
     stream.time_base = encoding.clock
     context = stream.codec_context
     context.framerate = encoding.rate
-    if encoding.codec == "h265" and encoding.kind in ("mp4", "mov"):
-        context.codec_tag = "hvc1"  # QuickTime plays only this one of the two tags of H.265
     stream.metadata.update(tags)
     return stream
 
 
 def _container_options(encoding: Encoding) -> dict[str, str]:
-    options = {"fflags": "bitexact"}  # no random identifiers: the same packets, the same file
+    options = {"fflags": "+bitexact"}  # no random identifiers: the same packets, the same file
     if encoding.kind in ("mp4", "mov"):
         ticks = encoding.clock.denominator
         coarse = ticks * -(-COARSEST // ticks)  # chapters and edits count in this; the usual 1000 moves frames
@@ -107,7 +138,7 @@ def _container_options(encoding: Encoding) -> dict[str, str]:
 
 def _mux(
     out: OutputContainer,
-    video: Iterable[tuple[float, Packet[VideoStream]]],
+    video: Iterable[tuple[float, VideoPacket]],
     stream: VideoStream,
     others: Iterable[Timed],
 ) -> None:
@@ -142,8 +173,29 @@ def _join(
         others: Others = no_others() if source is None else others_of(source, kind, shift, span, audio)
         stream = _video_stream(out, segments[0], encoding, others.video_tags)
         others.add_to(out)
-        _mux(out, _video_packets(segments, encoding, shift), stream, others.packets())
+        _mux(out, _video_packets(segments, encoding.clock, shift), stream, others.packets())
     return [*warnings, *others.warnings, *lost_tags(part, tags)]
+
+
+def _forgets_aspect(encoding: Encoding) -> bool:
+    """Whether PyAV writes no pixel aspect: to Matroska, where the codec has none of its own."""
+    return encoding.kind in ("mkv", "webm") and encoding.codec != "h264" and encoding.aspect != 1
+
+
+def _set_aspect(part: Path, encoding: Encoding, target: Path) -> None:
+    """Copy a finished file through the ffmpeg program, which can give it a pixel aspect."""
+    second = beside(part, ".aspect")
+    height, width = encoding.size
+    shown = encoding.aspect * width / height
+    copy = ["-copyts", "-i", f"file:{part}", "-map", "0", "-c", "copy"]
+    aspect = ["-aspect:v:0", f"{shown.numerator}:{shown.denominator}", "-fflags", "+bitexact"]
+    ffmpeg = Ffmpeg([*copy, *aspect, "-f", FORMATS[encoding.kind], f"file:{second}"], target)
+    try:
+        ffmpeg.finish()
+        second.replace(part)
+    finally:
+        ffmpeg.stop()
+        second.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -214,6 +266,8 @@ def assemble(
                 with _source(source) as container:
                     cut = None if span is None else Span(*span)
                     warnings = _join(part, checked, encoding, container, audio, cut, metadata)
+            if _forgets_aspect(encoding):
+                _set_aspect(part, encoding, target)
             settle(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -131,7 +131,7 @@ class SegmentWriter:
 
         encoding, self._start = self.encoding, start
         os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 talks to stderr by itself: errors only
-        exact = {"fflags": "bitexact", "video_track_timescale": str(encoding.clock.denominator)}
+        exact = {"fflags": "+bitexact", "video_track_timescale": str(encoding.clock.denominator)}
         container = av.open(f"file:{self._part}", "w", format=self.path.suffix[1:], container_options=exact)
         self._container = container
         container.metadata["comment"] = json.dumps({START: str(start)})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hvgcli.video.files import reason
+from hvgcli.video.opening import is_cover
 from hvgcli.video.pictures import comment_tag
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def lost_tags(file: Path, tags: Mapping[str, str]) -> list[str]:
 
 
 def _is_cover(stream: Stream) -> bool:
-    return stream.type == "video" and "attached_pic" in str(stream.disposition)
+    return stream.type == "video" and is_cover(stream)
 
 
 def _described(stream: Stream) -> str:
@@ -170,16 +171,15 @@ class Others:
 
     def _moved(self, packet: Packet[Stream]) -> bool:
         """Put a packet into its new stream and time; False for one that does not belong to the span."""
-        unit, cover = packet.time_base, _is_cover(packet.stream)
-        moment = packet.pts if packet.pts is not None else packet.dts
-        packet.pts = packet.pts if packet.pts is not None else moment
-        packet.dts = packet.dts if packet.dts is not None else moment
-        if moment is None:
-            return False
-        if self.span is not None and not cover and not self._within(packet, self.span):
-            return False
-        ticks = 0 if cover else round(self.shift / unit)
-        packet.pts, packet.dts = cast(int, packet.pts) + ticks, cast(int, packet.dts) + ticks
+        if _is_cover(packet.stream):
+            packet.pts = packet.dts = 0
+        else:
+            packet.pts = packet.pts if packet.pts is not None else packet.dts
+            if packet.pts is None or not (self.span is None or self._within(packet, self.span)):
+                return False
+            packet.dts = packet.dts if packet.dts is not None else packet.pts
+            ticks = round(self.shift / packet.time_base)
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
         packet.stream = self.placed[packet.stream_index]
         return True
 
