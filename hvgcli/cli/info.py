@@ -13,8 +13,7 @@ from hvgcli.cli.options import AsJson, Debug, NoProgress, Quiet
 from hvgcli.cli.output import Output, make_output, one_line
 
 if TYPE_CHECKING:
-    from hvgcli.video.footage import Footage
-    from hvgcli.video.probing import VideoInfo
+    from hvgcli.video import Footage, VideoInfo
 
 # Codes of ISO/IEC 23091-2 by the names that ffmpeg prints; 2 (0 for the range) means that the file does not say.
 MATRICES = {
@@ -65,10 +64,9 @@ def info(
 ) -> None:
     """Describe a video file, and print the command that makes it again if hvg made it."""
     from hvgcli import video
-    from hvgcli.video.footage import examine
 
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
-    found = examine(file)
+    found = video.examine(file)
     made = video.provenance(found.files[0] if found.files else file)
     record = {**footage_record(found), "provenance": made, "command": safe_command(made)}
     if output.mode != "human":

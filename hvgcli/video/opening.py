@@ -90,7 +90,8 @@ def promised_length(container: InputContainer, stream: VideoStream) -> Fraction 
 def check_end(container: InputContainer, stream: VideoStream, path: Path, reached: int, end: Fraction) -> None:
     """MediaError where a stream whose last of `reached` frames ends at `end` (seconds) was promised to be longer."""
     length = promised_length(container, stream)
-    if length is not None and length - end > INTACT_TAIL / rate_of(stream):
+    usual = max(1 / rate_of(stream), end / reached)  # of a frame: an AVI may give the rate of its clock instead
+    if length is not None and length - end > INTACT_TAIL * usual:
         raise MediaError(f"{path}: is cut off at frame {reached} (it ends before the time that its header says)")
 
 

@@ -201,6 +201,24 @@ def test_only_a_few_frames_are_in_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_an_avi_with_a_clock_finer_than_its_frames(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.mp4", pattern(30), *H264, "-bf", "0")
+    run_ffmpeg("-i", str(clip), "-c", "copy", str(tmp_path / "a.avi"))
+    footage, whole = examine(tmp_path / "a.avi"), examine(clip)
+    assert footage.time_base < Fraction(1, 25)
+    assert np.array_equal(images(footage), images(whole))
+    assert abs(footage.duration - whole.duration) < Fraction(2, 25)
+
+
+def test_a_clock_that_jumps_back_goes_on(tmp_path: Path) -> None:
+    data = encode(tmp_path / "a.ts", pattern(10), *H264).read_bytes()
+    (tmp_path / "b.ts").write_bytes(2 * data)
+    footage = examine(tmp_path / "b.ts")
+    assert (footage.frames, footage.variable, footage.rate) == (20, False, 25)
+    assert footage.duration == Fraction(20, 25)
+    assert len(read(footage)) == 20
+
+
 # what is refused
 
 
