@@ -106,8 +106,8 @@ def target_of(item: Item, kind: Kind, frames: int, output: str | None, values: M
 def _template(item: Item, kind: Kind, output: str | None) -> str:
     default = "{name}.x{times}" + f".{kind}"
     if output is None:
-        beside = Path.cwd() if item.standard else item.path.parent
-        return literal(os.path.relpath(beside)) + "/" + default
+        beside = Path() if item.standard else item.path.parent
+        return f"{literal(str(beside))}/{default}"
     if output.endswith(("/", os.sep)) or Path(output).is_dir():
         return f"{literal(output.rstrip('/' + os.sep) or output[:1])}/{default}"
     template = output if "{" in output else literal(output)

@@ -326,7 +326,7 @@ class Upscaling:
         memory = enlarger.memory(size) + BASE_BYTES
         record = self._record(item, job) | {
             "dry_run": True,
-            "estimated_seconds": round(seconds, 1),
+            "estimated_seconds": round(seconds, 3),
             "memory_bytes": memory,
         }
         what = f"{record['frames']} frames of {record['size']} at {record['rate']} frames/s"
