@@ -149,12 +149,12 @@ def line_chart(
     xs, ys = (np.concatenate([part[i] for part in drawn] or [np.empty(0)]) for i in (1, 2))
     if not np.isfinite(ys).any():
         raise ValueError(f"chart {title!r} has no point that can be drawn")
-    y_low, y_high = y_range or _padded(ys)
+    y_low, y_high = y_range or padded(ys)
     legend, legend_height = _legend(lines, width)
     top, bottom = 40 + legend_height, 38
     y_axis = Axis(y_low, y_high, height - top - bottom)
     left = 10 + LETTER * max(len(tick_text(tick)) for tick in y_axis.ticks())
-    x_low, x_high = _span(xs if x_range is None else np.array(x_range), log_x)
+    x_low, x_high = span(xs if x_range is None else np.array(x_range), log_x)
     x_axis = Axis(x_low, x_high, width - left - 12, log_x)
     parts = [
         f'<text x="0" y="14" font-size="13" font-weight="600" fill="{TEXT}">{escape(_fit(title, width))}</text>',
@@ -182,16 +182,17 @@ def _points(line: Line, log_x: bool) -> tuple[Floats, Floats]:
     return np.where(seen, x, np.nan), np.where(seen, y, np.nan)
 
 
-def _span(values: Floats, log: bool = False) -> tuple[float, float]:
-    """Lowest and highest value, never the same."""
+def span(values: Floats, log: bool = False) -> tuple[float, float]:
+    """Lowest and highest value; a range around them where they differ by rounding at most."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    if low < high:
+    if high - low > 1e-9 * max(abs(low), abs(high)):
         return low, high
     return (low / 2, low * 2) if log else (low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2)
 
 
-def _padded(values: Floats) -> tuple[float, float]:
-    low, high = _span(values)
+def padded(values: Floats) -> tuple[float, float]:
+    """The range of an axis that shows `values` with some room around them."""
+    low, high = span(values)
     room = (high - low) / 20
     return low - room, high + room
 
@@ -307,7 +308,7 @@ def interval_mark(value: float, low: float, high: float, over: tuple[float, floa
 
     It repeats numbers that stand beside it, so it is hidden from screen readers.
     """
-    axis = Axis(*_span(np.array(over)), 92)
+    axis = Axis(*span(np.array(over)), 92)
     dot, start, end = (4 + axis.place(np.array([value, low, high]))).tolist()
     number = series % SERIES
     colour = f"var(--chart-{number + 1}, {COLOURS[number]})"

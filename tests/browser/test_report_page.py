@@ -143,7 +143,8 @@ def test_opens_without_errors_and_without_a_network(browser: Browser) -> None:
         browser.wait("arguments[0].readyState >= 2", video)
     assert browser.driver.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.driver.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    asked = [one["request"]["url"] for one in sent if one["documentURL"] == browser.page.as_uri()]
     assert any(url.endswith(".mp4") for url in asked)
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert browser.driver.title == "Small and large"

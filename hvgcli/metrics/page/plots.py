@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hvgcli.metrics.charts import Floats, Line, line_chart, running_mean
+from hvgcli.metrics.charts import Floats, Line, line_chart, padded, running_mean
 from hvgcli.metrics.page.evaluation import Evaluation, Spectrum
 from hvgcli.metrics.page.markup import Html, join, tag
 from hvgcli.metrics.page.media import Media, Medium
@@ -136,9 +136,7 @@ def axis_range(raw: Sequence[Floats], means: Sequence[Floats]) -> tuple[tuple[fl
     single = np.concatenate([values[np.isfinite(values)] for values in raw])
     mean = np.concatenate([values[np.isfinite(values)] for values in means])
     low, high = np.quantile(single, [(1 - SEEN) / 2, (1 + SEEN) / 2])
-    low, high = min(float(low), float(mean.min())), max(float(high), float(mean.max()))
-    room = (high - low) / 20 or abs(high) / 2 or 1.0
-    low, high = low - room, high + room
+    low, high = padded(np.concatenate([mean, [low, high]]))
     return (low, high), int(((single < low) | (single > high)).sum())
 
 
