@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hvgcli.cli.evaluation_sets import Request, Sets, find_sets, prepare
 from hvgcli.cli.evaluation_table import show
@@ -63,13 +64,14 @@ def _evaluate_sets(request: Request, sets: Sets, network: FeatureNetwork, output
     if dry_run:
         return evaluation
     prepare(sets, request, output)
-    real, real_seen = _look(sets.real, "real videos", request, network, kinds, output)
-    fake, fake_seen = _look(sets.fake, "generated videos", request, network, kinds, output)
-    evaluation.warnings += _seen_warnings(sets, real_seen, fake_seen)
-    if real is not None and fake is not None:
-        _compare(Comparison(real, fake, Options(request.splits, request.seed)), kinds, network, evaluation, output)
-    _add_seen(real_seen, fake_seen, kinds, evaluation)
-    evaluation.clips = [*_samples("generated", fake_seen, sets.fake, request), *_samples("real", real_seen, sets.real)]
+    real = _look("real", sets.real, request, network, kinds, output)
+    fake = _look("generated", sets.fake, request, network, kinds, output)
+    evaluation.warnings += [*real.warnings(), *fake.warnings()]
+    if real.features is not None and fake.features is not None:
+        options = Options(request.splits, request.seed)
+        _compare(Comparison(real.features, fake.features, options), kinds, network, evaluation, output)
+    _add_seen(real.seen, fake.seen, kinds, evaluation)
+    evaluation.clips = [*fake.samples(request.seed if request.model else None), *real.samples(None)]
     return evaluation
 
 
@@ -79,25 +81,62 @@ def _check_counts(sets: Sets) -> None:
             raise DataError(f"the {name} set has one video, a comparison needs at least {LEAST}: give more")
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What was found out about one set."""
+
+    name: Literal["real", "generated"]
+    videos: Videos
+    features: FeatureSet | None
+    seen: Seen
+
+    def warnings(self) -> list[str]:
+        """What to know about the set: videos that show nothing, and the files that were left out."""
+        left_out = (self.videos if self.features is None else self.features).left_out
+        lines = [f"left out of the {self.name} set: {reason}" for reason in left_out[:LISTED]]
+        if (more := len(left_out) - LISTED) > 0:
+            lines.append(f"left out of the {self.name} set: {more} more files")
+        blank = self.seen.warning(self.name)
+        return [*([blank] if blank else []), *lines]
+
+    def samples(self, seed: int | None) -> list[SampleClip]:
+        """Some of the kept videos, spread over the set. seed: of a model's first video."""
+        clips, labels, classes = self.seen.clips, self.seen.labels, self.videos.classes
+        count = min(SAMPLES, len(clips))
+        return [
+            SampleClip(
+                self.name,
+                clips[i],
+                classes[labels[i]] if labels and classes else None,
+                None if seed is None else seed + self.seen.numbers[i],
+            )
+            for i in ((2 * number + 1) * len(clips) // (2 * count) for number in range(count))
+        ]
+
+
 def _look(
-    videos: Videos, name: str, request: Request, network: FeatureNetwork, kinds: tuple[str, ...], output: Output
-) -> tuple[FeatureSet | None, Seen]:
+    name: Literal["real", "generated"],
+    videos: Videos,
+    request: Request,
+    network: FeatureNetwork,
+    kinds: tuple[str, ...],
+    output: Output,
+) -> Looked:
     """Features of a set, where a kind needs them, and what is kept of its frames; both from the cache if they can."""
     cache = cache_folder() if request.cache else None
     path = frames_seen.cache_path(cache, videos.key) if cache is not None and videos.key else None
     known = frames_seen.load(path) if path is not None else None
-    empty = Seen(videos.count)
-    watch = empty if known is None else None
+    seen = known or Seen(videos.count)
+    watch = seen if known is None else None
     features = None
-    with output.progress(name, total=videos.count) as advance:
+    with output.progress(f"{name} videos", total=videos.count) as advance:
         if any(KINDS[kind].features for kind in kinds):
-            pooled = bool({"fid", "per-class"} & set(kinds))
             features = extract(
                 videos,
                 network,
                 batch=request.batch,
                 cache=cache,
-                pooled=pooled,
+                pooled=bool({"fid", "per-class"} & set(kinds)),
                 watch=watch,
                 progress=advance,
                 warn=output.warn,
@@ -107,8 +146,8 @@ def _look(
                 watch(batch)
                 advance(len(batch.frames))
     if known is None and path is not None:
-        _keep(path, empty, output)
-    return features, known or empty
+        _keep(path, seen, output)
+    return Looked(name, videos, features, seen)
 
 
 def _keep(path: Path, seen: Seen, output: Output) -> None:
@@ -142,30 +181,6 @@ def _add_seen(real: Seen, fake: Seen, kinds: tuple[str, ...], evaluation: Evalua
         of_fake, of_real = frames_seen.diversity(real, fake)
         note = f"{len(fake.clips)} generated videos; of {len(real.clips)} real ones it is {of_real:.3g}"
         evaluation.metrics.append(metric("diversity", "Diversity[LAB]", of_fake, "", note))
-
-
-def _seen_warnings(sets: Sets, real: Seen, fake: Seen) -> list[str]:
-    lines = [line for line in (real.warning("real"), fake.warning("generated")) if line]
-    for name, videos in (("real", sets.real), ("generated", sets.fake)):
-        lines += [f"left out of the {name} set: {reason}" for reason in videos.left_out[:LISTED]]
-        if (more := len(videos.left_out) - LISTED) > 0:
-            lines.append(f"left out of the {name} set: {more} more files")
-    return lines
-
-
-def _samples(name: Any, seen: Seen, videos: Videos, request: Request | None = None) -> list[SampleClip]:
-    """Some of the kept videos, spread over the set; with the request of a model they have seeds."""
-    count = min(SAMPLES, len(seen.clips))
-    chosen = [(2 * number + 1) * len(seen.clips) // (2 * count) for number in range(count)]
-    return [
-        SampleClip(
-            name,
-            seen.clips[i],
-            videos.classes[seen.labels[i]] if seen.labels and videos.classes else None,
-            request.seed + seen.numbers[i] if request is not None and request.model is not None else None,
-        )
-        for i in chosen
-    ]
 
 
 def _protocol(request: Request, sets: Sets, network: FeatureNetwork) -> dict[str, Any]:

@@ -30,6 +30,7 @@ BATCH = 8
 SPLITS = 10
 SIGMA = 1.0  # HVG appendix H: pictures are drawn with less
 LARGEST_SIDE = 4096
+RATES_APART = Fraction(3, 2)  # from which on the rates of both sets are told
 WORKERS = 2  # threads that decode real clips
 
 
@@ -185,7 +186,8 @@ def _of_folders(request: Request, output: Output) -> Sets:
     if real.size != fake.size:
         sizes = f"{real.size[1]}x{real.size[0]}, the generated ones {fake.size[1]}x{fake.size[0]}"
         raise DataError(f"the real videos are {sizes}: make them one with --size WIDTHxHEIGHT")
-    return Sets(real, fake, stride, indices[0].clips[0].rate / stride)
+    rates = [usual_rate(index) for index in indices]
+    return Sets(real, fake, stride, rates[0] / stride, tuple(_rate_warnings(rates[0], stride, rates[1])))
 
 
 def _of_model(request: Request, device: torch.device, output: Output) -> Sets:
@@ -210,7 +212,23 @@ def _of_model(request: Request, device: torch.device, output: Output) -> Sets:
         levels=level,
         name=model if model in available() else config.name,
     )
-    return Sets(real, fake, stride, config.rate(level), tuple(_class_warnings(config, real)))
+    rates = _rate_warnings(usual_rate(real.index), stride, config.rate(level))
+    return Sets(real, fake, stride, config.rate(level), (*_class_warnings(config, real), *rates))
+
+
+def usual_rate(index: ClipIndex) -> Fraction:
+    """Frames per second of the middle clip, by rate."""
+    return sorted(clip.rate for clip in index.clips)[len(index.clips) // 2]
+
+
+def _rate_warnings(source: Fraction, stride: int, fake: Fraction) -> list[str]:
+    """A line where real and generated videos clearly have other speeds."""
+    if fake / RATES_APART <= source / stride <= fake * RATES_APART:
+        return []
+    return [
+        f"the real videos have {float(source / stride):.4g} frames a second, the generated ones {float(fake):.4g}: "
+        f"is --stride {max(1, round(source / fake))} meant?"
+    ]
 
 
 def _class_warnings(config: ModelConfig, real: RealVideos) -> list[str]:

@@ -206,6 +206,18 @@ def test_mixed_sizes_take_a_size(evaluate, make_clip, place):
     assert (code, json.loads(told)["protocol"]["size"]) == (0, "16x16"), err
 
 
+def test_what_is_odd_about_the_sets_is_told(evaluate, place, make_clip):
+    for number in range(7):
+        make_clip(place / "mixed" / f"{number}.mp4", frames=24 if number < 2 else 4, size=(32, 48), seed=number)
+    (place / "mixed" / "broken.mp4").write_text("x")
+    for cached in (False, True):
+        call = ("--fake", "mixed", "--real", "VAL", "--frames", 12, "--stride", 2, "--metrics", "fvd", "--json")
+        lines = json.loads(evaluate(*call)[1])["warnings"]
+        assert sum("left out of the generated set: " in line for line in lines) == 6, cached
+        assert "left out of the generated set: 1 more files" in lines
+        assert any("12.5 frames a second, the generated ones 25: is --stride 1 meant?" in line for line in lines)
+
+
 def test_blank_videos_are_noticed(evaluate, place):
     for number in range(2):
         _write(place / "black" / f"{number}.mp4", np.zeros((8, 32, 48, 3)))
