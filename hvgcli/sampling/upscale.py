@@ -159,7 +159,7 @@ class Enlarger:
         if piece < 1 or (batch is not None and batch < 1):
             raise UsageError(f"a piece of {piece} frames and a batch of {batch} tiles cannot be: give 1 or more")
         self.level, self.overlap, self.piece, self.precision = level, overlap, piece, precision
-        own = (level.config.times_space(level.number), level.config.times_time(level.number))
+        self._own = own = (level.config.times_space(level.number), level.config.times_time(level.number))
         self.times_space = own[0] if times_space is None else times_space
         self.times_time = own[1] if times_time is None else times_time
         self.applications = plan_applications((self.times_space, self.times_time), own)
@@ -181,7 +181,8 @@ class Enlarger:
         for part, network in zip(reversed(self.applications), reversed(self._networks), strict=True):
             left = -(-(left * part.step + network.reach) // network.times_time)
             right = (right * part.step + network.reach) // network.times_time
-        return max(left, right + 1)  # the frame after the part is grounded with it, for those in between
+        between = self.times_time > 1  # the frame after the part is grounded with it, for those in between
+        return max(left, right + between)
 
     def span(self, keep: range, total: int) -> range:
         """Source frames to feed for a result of the frames `keep` of a clip of `total` frames."""
@@ -198,8 +199,7 @@ class Enlarger:
 
     def describe(self, size: tuple[int, int]) -> str:
         """What is done to a source of `size` (height, width), and why, for people."""
-        steps = []
-        own = (self.level.config.times_space(self.level.number), self.level.generator.times_time)
+        steps, own = [], self._own
         for part, plan in zip(self.applications, self.plans(size), strict=True):
             reduced = "" if part.space_after == part.space_before * own[0] else f", then f_s to x{part.space_after}"
             reduced += "" if part.step == 1 else f", then f_t: every {part.step} frames"
@@ -214,22 +214,23 @@ class Enlarger:
         )
 
     def memory(self, size: tuple[int, int]) -> int:
-        """Bytes of memory that a clip of `size` (height, width) takes, whatever its length: an estimate."""
-        network, piece, total = self.level.generator, self.piece, 0
-        activation = 2 if self.precision != torch.float32 else 4
-        widths = network.level.widths
+        """Bytes that a clip of `size` (height, width) takes beside the program itself, whatever its length: an estimate.
+
+        Measured with hvg-mini on 64x48 to 320x240 pixels, it was within 20 percent (glibc).
+        """
+        network, piece = self.level.generator, self.piece
+        widths, bytes_each, times = network.level.widths, (2 if self.precision != torch.float32 else 4), self._own[0]
+        sides = [min(4 << number, network.level.resolution) for number in range(len(widths))]
+        kept = 3 * sum(side**2 * width for side, width in zip(sides, (widths[0], *widths), strict=False))
+        held, working, frames = 0, [], []
         for part, plan in zip(self.applications, self.plans(size), strict=True):
             piece *= network.times_time
-            sides = [min(4 << number, network.level.resolution) for number in range(len(widths))]
-            kept = sum(4 * side**2 * width for side, width in zip(sides, (widths[0], *widths), strict=False))
-            held = len(plan.corners) * kept * activation
-            working = self.batch * piece * network.level.resolution**2 * (6 * widths[-1] * activation + 12)
-            canvas = (
-                piece * size[0] * size[1] * (part.space_before * network.level.resolution // network.input_size) ** 2
-            )
-            total += held + working + canvas * 3 * 4 * 4
+            tiles = len(plan.corners)
+            held += tiles * kept * bytes_each  # the last inputs of each temporal convolution
+            working.append(min(self.batch, tiles) * piece * network.level.resolution**2 * 13 * widths[-1] * bytes_each)
+            frames.append(piece * plan.size[0] * plan.size[1] * times**2 * 3 * 4)
             piece //= part.step
-        return total
+        return held + max(working) + 10 * max(frames)  # ten copies: blended, waiting, corrected, rounded ...
 
     # ---- making ------------------------------------------------------------------------------------
 
