@@ -79,7 +79,7 @@ def upscale(
         ),
     ] = None,
     codec: Annotated[
-        Literal["h264", "h265", "vp9", "av1"] | None,
+        Literal["h264", "vp9", "av1"] | None,
         _option("Default: h264, or vp9 for webm (av1 above 8 bits).", panel=FILES),
     ] = None,
     crf: Annotated[int | None, _option("Quality: lower is better. Default: 18 for h264.", panel=FILES)] = None,

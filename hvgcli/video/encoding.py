@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from hvgcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from hvgcli.video.footage import Footage
 
 Kind = Literal["mp4", "mov", "mkv", "webm", "gif", "png"]
 Codec = Literal["h264", "vp9", "av1", "png"]
@@ -161,37 +158,3 @@ def stored_colour(colour: tuple[int, int, int, int], kind: Kind) -> tuple[int, i
     if matrix != 0:
         return colour
     return (1, primaries if primaries not in (0, 2) else 1, transfer if transfer not in (0, 2) else 1, 1)
-
-
-def encoding_of(
-    footage: Footage,
-    kind: Kind,
-    *,
-    times_space: int = 1,
-    times_time: int = 1,
-    codec: Codec | None = None,
-    crf: int | None = None,
-    preset: str = "medium",
-) -> Encoding:
-    """How to store a source that was enlarged: its clock, colour, pixel aspect and depth are kept.
-
-    Args:
-        times_space: output pixels for one of the source, each way.
-        times_time: output frames for one of the source.
-
-    Raises:
-        UsageError: a codec that the kind of file cannot hold, a crf or preset out of range.
-    """
-    return Encoding(
-        kind,
-        (footage.size[0] * times_space, footage.size[1] * times_space),
-        footage.rate * times_time,
-        clock_of(footage.time_base, times_time),
-        bits=footage.bits,
-        colour=stored_colour(footage.colour, kind),
-        aspect=footage.aspect,
-        alpha=footage.alpha,
-        codec=codec,
-        crf=crf,
-        preset=preset,
-    )

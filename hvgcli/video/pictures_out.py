@@ -212,6 +212,16 @@ def _write_frames(segments: Sequence[Segment], encoding: Encoding, folder: Path,
     return number
 
 
+def _put(part: Path, folder: Path) -> None:
+    """Give a finished folder its name; an older one of that name is whole until then."""
+    old = beside(folder, ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.is_dir():
+        folder.replace(old)
+    part.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def write_folder(
     segments: Sequence[Segment], encoding: Encoding, target: Path, metadata: Mapping[str, Any] | None
 ) -> list[str]:
@@ -240,9 +250,7 @@ def write_folder(
             if single:
                 (part / FIRST_FRAME).replace(target)
             else:
-                if folder.is_dir():
-                    shutil.rmtree(folder)
-                part.replace(folder)
+                _put(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return [f"the frames are not evenly spaced, and a folder says only {encoding.rate} a second"] if varies else []

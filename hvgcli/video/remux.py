@@ -252,7 +252,8 @@ def assemble(
     """
     _refuse_source(source, target)
     checked = _checked(segments, encoding)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     if encoding.kind == "png":
         return write_folder(checked, encoding, target, metadata)
     if target.is_dir():
