@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -18,10 +19,11 @@ from tiny_training import QUIET, make_data, train
 
 from hvgcli.errors import MediaError, OutputExistsError, UsageError
 from hvgcli.metrics.charts import running_mean
+from hvgcli.metrics.page import evaluation as page_evaluation
 from hvgcli.metrics.page.evaluation import Metric, read_evaluation
 from hvgcli.metrics.page.markup import number, tag, text
 from hvgcli.metrics.page.media import Media
-from hvgcli.metrics.page.plots import axis_range, spread, window_of
+from hvgcli.metrics.page.plots import axis_range, spectra_section, spread, window_of
 from hvgcli.metrics.page.tables import best_of, differing
 from hvgcli.metrics.page.training import Sheet, read_run
 from hvgcli.metrics.report import read_sources, write_report
@@ -398,3 +400,18 @@ def test_numbers_for_people() -> None:
     shown = [number(value) for value in (None, 0, 0.01234, 1.23456, 12.3456, 123.456, 12345.6, -2.5, 0.00001234, 1e300)]
     assert shown[:9] == ["–", "0", "0.0123", "1.235", "12.35", "123.5", "12,346", "−2.500", "1.23e-05"]  # noqa: RUF001
     assert shown[9] == "1.00e+300"
+
+
+def test_real_spectra_are_drawn_once() -> None:
+    def drawn(*powers: float) -> list[str]:
+        found = [_evaluation_with_spectra(f"e{number}", power) for number, power in enumerate(powers)]
+        return re.findall(r"(real[^:]*|generated|e\d): from", str(spectra_section(found)))
+
+    assert drawn(1.0) == ["real", "generated"]
+    assert drawn(1.0, 1.0) == ["real", "e0", "e1"]
+    assert drawn(1.0, 2.0) == ["real", "e0", "real (e1)", "e1"]
+
+
+def _evaluation_with_spectra(title: str, power: float) -> page_evaluation.Evaluation:
+    spectra = [page_evaluation.Spectrum(name, 1, (power, power / 2)) for name in ("real", "generated")]
+    return page_evaluation.Evaluation(Path(), title, "", "", {}, (), (), (0.1, 0.5), tuple(spectra), (), ())

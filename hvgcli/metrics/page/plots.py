@@ -66,13 +66,15 @@ def _spectrum_line(
     spectrum: Spectrum, evaluation: Evaluation, series: int, before: Sequence[Line], *, several: bool
 ) -> list[Line]:
     """The curve of one spectrum; none for real videos whose curve is there already."""
-    real = spectrum.set == "real"
-    if real and any(line.role == "reference" and _same(line.y, spectrum.power) for line in before):
+    if spectrum.set == "generated":
+        label = evaluation.title if several else spectrum.set
+        return [Line(label, evaluation.frequencies, spectrum.power, series)]
+    known = [line for line in before if line.role in ("reference", "paired")]
+    if any(_same(line.x, evaluation.frequencies) and _same(line.y, spectrum.power) for line in known):
         return []
-    label = spectrum.set if not several else f"real ({evaluation.title})" if real else evaluation.title
-    if real and several and not any(line.role == "reference" for line in before):
-        label = "real"
-    return [Line(label, evaluation.frequencies, spectrum.power, series, "reference" if real else "main")]
+    if not known:
+        return [Line("real", evaluation.frequencies, spectrum.power, series, "reference")]
+    return [Line(f"real ({evaluation.title})", evaluation.frequencies, spectrum.power, series, "paired")]
 
 
 def _same(one: Sequence[float] | Floats, other: Sequence[float]) -> bool:
