@@ -90,9 +90,9 @@ def evaluate(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Compare generated videos with real ones, and say by which protocol.
+    r"""Compare generated videos with real ones, and say by which protocol.
 
-    Numbers carry the network that they were taken with, like FVD[i3d-k400]: compare only equal names and protocols.
+    Numbers carry the network that they were taken with, like FVD\[i3d-k400]: compare only equal names and protocols.
     """
     from hvgcli.runtime import tune_allocator
 
