@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_files import encode, ffmpeg, images, lossless, pattern, psnr, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inputs import encode, images, lossless, pattern, psnr, read, run_ffmpeg
 
 from hvgcli.errors import MediaError
 from hvgcli.video import provenance, read_video
@@ -96,8 +96,8 @@ def test_strips_and_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
 )
 def test_frames_are_upright(tmp_path: Path, flags: tuple[str, ...]) -> None:
     clip = encode(tmp_path / "clip.mp4", pattern(2), *H264, "-vf", "setsar=8/9")
-    run_ffmpeg(*flags, "-i", str(clip), "-c", "copy", str(tmp_path / "turned.mp4"))
-    run_ffmpeg("-i", str(tmp_path / "turned.mp4"), "-frames:v", "1", str(tmp_path / "upright.png"))
+    ffmpeg(*flags, "-i", str(clip), "-c", "copy", str(tmp_path / "turned.mp4"))
+    ffmpeg("-i", str(tmp_path / "turned.mp4"), "-frames:v", "1", str(tmp_path / "upright.png"))
     footage, expected = examine(tmp_path / "turned.mp4"), read_video(tmp_path / "upright.png")[0]
     quarter = "90" in flags or "-90" in flags
     assert footage.size == ((64, 48) if quarter else (48, 64)) == expected.shape[:2]
@@ -124,7 +124,7 @@ def test_a_variable_rate_keeps_its_times(tmp_path: Path, kind: str, first: int) 
 
 def test_an_edit_list_leaves_out_what_it_does_not_show(tmp_path: Path) -> None:
     clip = encode(tmp_path / "clip.mp4", pattern(40), *H264)
-    run_ffmpeg("-ss", "0.5", "-i", str(clip), "-c", "copy", str(tmp_path / "cut.mp4"))
+    ffmpeg("-ss", "0.5", "-i", str(clip), "-c", "copy", str(tmp_path / "cut.mp4"))
     footage = examine(tmp_path / "cut.mp4")
     found = read(footage)
     whole = read(examine(clip))
@@ -158,7 +158,7 @@ def test_a_cover_picture_is_not_the_video(tmp_path: Path, order: tuple[str, str]
     cover = encode(tmp_path / "cover.png", pattern(1, (20, 20)))
     maps = [option for number in order for option in ("-map", number)]
     kept = [*maps, "-c", "copy", f"-disposition:v:{order.index('1')}", "attached_pic"]
-    run_ffmpeg("-i", str(clip), "-i", str(cover), *kept, str(tmp_path / "a.mp4"))
+    ffmpeg("-i", str(clip), "-i", str(cover), *kept, str(tmp_path / "a.mp4"))
     footage = examine(tmp_path / "a.mp4")
     assert (footage.size, footage.frames) == ((48, 64), 6)
     assert footage.info is not None
@@ -203,7 +203,7 @@ def test_only_a_few_frames_are_in_memory(tmp_path: Path) -> None:
 
 def test_an_avi_with_a_clock_finer_than_its_frames(tmp_path: Path) -> None:
     clip = encode(tmp_path / "clip.mp4", pattern(30), *H264, "-bf", "0")
-    run_ffmpeg("-i", str(clip), "-c", "copy", str(tmp_path / "a.avi"))
+    ffmpeg("-i", str(clip), "-c", "copy", str(tmp_path / "a.avi"))
     footage, whole = examine(tmp_path / "a.avi"), examine(clip)
     assert footage.time_base < Fraction(1, 25)
     assert np.array_equal(images(footage), images(whole))
@@ -249,7 +249,7 @@ def test_inputs_that_are_no_videos(tmp_path: Path) -> None:
     (tmp_path / "words.mp4").write_text("no video")
     (tmp_path / "nothing.gif").write_bytes(b"")
     (tmp_path / "bare.gif").write_bytes(b"GIF89a" + bytes([4, 0, 4, 0, 0, 0, 0]) + b";")
-    run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.1", str(tmp_path / "sound.mp4"))
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.1", str(tmp_path / "sound.mp4"))
     expected = {
         "missing.mp4": "no such file",
         "empty": "without PNG frames",

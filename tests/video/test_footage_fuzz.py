@@ -6,7 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from inputs import encode, pattern
+from clip_files import encode, pattern
+from damage import mutated
 
 from hvgcli.errors import MediaError
 from hvgcli.video.footage import examine, timed_frames
@@ -22,7 +23,6 @@ SEEDS = {
     "a.png": (("-frames:v", "1", "-pix_fmt", "rgb48be"), ()),
 }
 EACH = 50
-FIRST = 400  # bytes where headers are
 
 
 @pytest.fixture(scope="module")
@@ -31,34 +31,12 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {name: encode(folder / name, frames, *SEEDS[name][0], inputs=SEEDS[name][1]).read_bytes() for name in SEEDS}
 
 
-def mutated(rng: random.Random, whole: bytes, heads: list[bytes]) -> bytes:
-    """One way of damage: cut off, flipped bits, random header bytes, the header of another format, a piece lost."""
-    data = bytearray(whole)
-    way = rng.randrange(5)
-    if way == 0:
-        return bytes(data[: rng.randrange(len(data))])
-    if way == 1:
-        for _ in range(rng.randint(1, 40)):
-            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    elif way == 2:
-        for _ in range(rng.randint(1, 8)):
-            data[rng.randrange(min(FIRST, len(data)))] = rng.randrange(256)
-    elif way == 3:
-        head = rng.choice(heads)
-        data[: len(head)] = head
-    else:
-        at, size = rng.randrange(len(data)), rng.randint(1, 200)
-        data[at : at + size] = b"\xff" * size if rng.random() < 0.5 else b""
-    return bytes(data)
-
-
 @pytest.mark.parametrize("name", SEEDS)
 def test_damaged_files_are_read_or_refused(tmp_path: Path, seeds: dict[str, bytes], name: str) -> None:
-    heads = [data[:64] for data in seeds.values()]
     messages = []
     for number in range(EACH):
         path = tmp_path / name
-        path.write_bytes(mutated(random.Random(f"{name} {number}"), seeds[name], heads))
+        path.write_bytes(mutated(random.Random(f"{name} {number}"), seeds[name], list(seeds.values())))
         try:
             footage = examine(path)
             assert sum(1 for _ in timed_frames(footage)) == footage.frames

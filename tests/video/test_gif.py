@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from clip_files import encode, images, pattern, psnr, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inputs import encode, images, pattern, psnr, read
 
 from hvgcli.errors import MediaError
 from hvgcli.video import read_video

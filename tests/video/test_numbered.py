@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inputs import images, pattern, read, run_ffmpeg
+from clip_files import ffmpeg, images, pattern, read
 from PIL import Image
 
 from hvgcli.errors import MediaError
@@ -92,7 +92,7 @@ def test_sixteen_bits_are_kept(tmp_path: Path, form: str) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (6, 5, channels)).astype(">u2")
     (tmp_path / "raw").write_bytes(values.tobytes())
     raw = ["-f", "rawvideo", "-pixel_format", form, "-video_size", "5x6", "-i", str(tmp_path / "raw")]
-    run_ffmpeg(*raw, str(tmp_path / "1.png"))
+    ffmpeg(*raw, str(tmp_path / "1.png"))
     footage = examine(tmp_path / "1.png")
     (frame,) = read(footage)
     assert (footage.bits, frame.image.dtype) == (16, np.uint16)
@@ -106,7 +106,7 @@ def test_depth_and_alpha_are_those_of_the_richest_frame(tmp_path: Path) -> None:
     frames = folder(tmp_path / "f", ["1.png"])
     clear = np.dstack([frames[0], np.full((10, 12), 7, np.uint8)])
     Image.fromarray(clear).save(tmp_path / "f" / "2.png")
-    run_ffmpeg("-i", str(tmp_path / "f" / "1.png"), "-pix_fmt", "rgb48be", str(tmp_path / "f" / "3.png"))
+    ffmpeg("-i", str(tmp_path / "f" / "1.png"), "-pix_fmt", "rgb48be", str(tmp_path / "f" / "3.png"))
     found = read(examine(tmp_path / "f"))
     assert [frame.image.dtype for frame in found] == [np.uint16] * 3
     assert np.array_equal(found[0].image, frames[0].astype(np.uint16) * 257)

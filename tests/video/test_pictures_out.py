@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from clip_files import write_segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patterns import moving_pattern
 from PIL import Image, ImageSequence
-from segment_files import write_segments
 
 from hvgcli.errors import MediaError, OutputExistsError
 from hvgcli.video import provenance

@@ -17,10 +17,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from patterns import moving_pattern
-from segment_files import (
+from clip_files import (
     complaints,
     decoded_planes,
     ffmpeg,
@@ -29,6 +26,9 @@ from segment_files import (
     stream_packets,
     write_segments,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from patterns import moving_pattern
 
 from hvgcli.errors import MediaError, UsageError
 from hvgcli.video import provenance

@@ -13,10 +13,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from clip_files import decoded_planes, frame_times, write_segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patterns import moving_pattern
-from segment_files import decoded_planes, frame_times, write_segments
 
 from hvgcli.errors import MediaError, UsageError
 from hvgcli.video.colour import coded_planes

@@ -1,4 +1,4 @@
-"""Clips of segments for tests, and sources made by the ffmpeg program with sound, subtitles and chapters."""
+"""Files for tests of videos, made by the ffmpeg program and packet by packet, and what is read back of files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+from patterns import moving_pattern
 
 from hvgcli.video.encoding import Encoding
 from hvgcli.video.ffmpeg import ffmpeg_program
+from hvgcli.video.footage import Footage, TimedFrame, timed_frames
 from hvgcli.video.segments import SegmentWriter, segment_name
 
 CHAPTERS = """;FFMETADATA1
@@ -50,6 +52,29 @@ def complaints(path: Path) -> str:
     """What ffmpeg finds wrong when it plays all streams of a file."""
     exact = ["-fps_mode", "passthrough", "-enc_time_base:v", "demux"]  # as it is, not at an even rate
     return ffmpeg("-i", str(path), "-map", "0:v", "-map", "0:a?", *exact, "-f", "null", "-")
+
+
+def encode(path: Path, frames: np.ndarray, *options: str, rate: str = "25", inputs: Sequence[str] = ()) -> Path:
+    """Frames, uint8 (T, H, W, 3), by the ffmpeg program; `inputs` are further inputs."""
+    size = f"{frames.shape[2]}x{frames.shape[1]}"
+    raw = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", size, "-framerate", rate, "-i", "pipe:0"]
+    command = [ffmpeg_program(), "-loglevel", "error", "-y", *raw, *inputs, "-threads", "1", *options, str(path)]
+    subprocess.run(command, input=frames.tobytes(), check=True)
+    return path
+
+
+def lossless(path: Path, frames: np.ndarray, pts: Sequence[int], base: Fraction = Fraction(1, 1000)) -> Path:
+    """Frames with those times, each exact to the pixel, as mkv or mov."""
+    codec, form = ("ffv1", "bgr0") if path.suffix == ".mkv" else ("png", "rgb24")  # ffv1 cannot be 1 pixel wide
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=25, width=frames.shape[2], height=frames.shape[1], pix_fmt=form)
+        stream.codec_context.time_base = stream.time_base = base
+        for image, time in zip(frames, pts, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = time, base
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
 
 
 def rich_source(folder: Path, kind: str) -> Path:
@@ -107,3 +132,19 @@ def stream_packets(path: Path, number: int) -> list[tuple[Fraction, bytes]]:
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(container.streams[number]) if packet.size]
         return [(packet.pts * Fraction(packet.time_base), bytes(packet)) for packet in packets]
+
+
+def read(footage: Footage, start: int = 0, stop: int | None = None) -> list[TimedFrame]:
+    return list(timed_frames(footage, start, stop))
+
+
+def images(footage: Footage) -> np.ndarray:
+    return np.stack([frame.image for frame in timed_frames(footage)])
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
+
+
+def pattern(frames: int = 12, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    return moving_pattern(frames, size)
