@@ -142,7 +142,9 @@ class Lab:
             level = preset(self.steps, 0).model.levels[-1]
             size = (level.resolution, level.resolution)
             sampling = Sampling(frames, level.stride, size, "windows", self.num)
-            self._real[key] = extract(RealVideos(scan(key[0]), sampling), self.network, cache=cache_folder())
+            self._real[key] = extract(
+                RealVideos(scan(key[0]), sampling, name=key[0].name), self.network, cache=cache_folder()
+            )
         return self._real[key]
 
     def generated(self, model: Hierarchy, frames: int, full: int = FULL) -> GeneratedVideos:
@@ -211,7 +213,7 @@ Row = dict[str, object]
 
 def matching(lab: Lab) -> list[Row]:
     """HVG table 2: on the training length both look alike; unrolled, only the grounded one stays good."""
-    rows = [_reference_row(lab, frames) for frames in (FULL // 2, FULL)]
+    rows = [_reference_row(lab, "matching discriminator", frames) for frames in (FULL // 2, FULL)]
     for variant, name in (("base", "with"), ("no-matching", "without")):
         model = lab.model(variant)
         for frames in (FULL // 2, FULL):
@@ -222,7 +224,7 @@ def matching(lab: Lab) -> list[Row]:
 
 def window(lab: Lab) -> list[Row]:
     """HVG table 3: a longer window costs more memory and scores better."""
-    rows = [_reference_row(lab, FULL)]
+    rows = [_reference_row(lab, "outline frames in training", FULL)]
     for variant, frames in (("window-3", 3), ("base", 6)):
         seconds = _seconds_per_step(lab.runs / f"level2-{variant}")
         rows.append({"outline frames in training": frames, "frames": FULL} | lab.measured(lab.model(variant), FULL))
@@ -241,10 +243,10 @@ def _seconds_per_step(run: Path) -> float:
 
 def units(lab: Lab) -> list[Row]:
     """HVG figure 9: both kinds of units over training."""
-    rows = [_reference_row(lab, FULL)]
+    rows = [_reference_row(lab, "units", FULL)]
     for third in (1, 2, 3):
         for variant, name in (("base", "separable 3D"), ("recurrent", "ConvGRU")):
-            row: Row = {"units": name, "steps": lab.steps[1] * third // 3, "frames": FULL}
+            row: Row = {"units": name, "frames": FULL, "steps": lab.steps[1] * third // 3}
             rows.append(row | lab.measured(lab.model(variant, third), FULL))
     return rows
 
@@ -256,7 +258,7 @@ def quarters(lab: Lab) -> list[Row]:
     for batch in videos.batches(BATCH):
         for quarter, piece in enumerate(batch.frames.split(FULL, dim=1)):
             parts[quarter].append(lab.network.both(piece))
-    rows = [_reference_row(lab, FULL)]
+    rows = [_reference_row(lab, "quarter", FULL)]
     for quarter, part in enumerate(parts):
         pooled = [hidden for _, hidden in part if hidden is not None]
         fake = torch.cat([logits for logits, _ in part]), torch.cat(pooled) if pooled else None
@@ -268,10 +270,11 @@ def quarters(lab: Lab) -> list[Row]:
 def standing(lab: Lab) -> list[Row]:
     """HVG appendix A: standing statistics against those of the batch at hand, at several batch sizes."""
     path = lab.model()
-    rows = [_reference_row(lab, FULL), {"statistics": "standing, 200 passes"} | lab.measured(path, FULL)]
+    rows = [_reference_row(lab, "statistics", FULL)]
+    rows.append({"statistics": "standing, 200 passes", "frames": FULL} | lab.measured(path, FULL))
     for batch in (2, 8, 32):
         fake = lab.features(_by_batch(lab.generated(load(path), FULL), batch))
-        rows.append({"statistics": f"of a batch of {batch}"} | lab.scores(fake, FULL))
+        rows.append({"statistics": f"of a batch of {batch}", "frames": FULL} | lab.scores(fake, FULL))
     return rows
 
 
@@ -288,8 +291,8 @@ def _by_batch(videos: GeneratedVideos, size: int) -> Iterator[Tensor]:
         yield torch.from_numpy(to_pixels(whole))
 
 
-def _reference_row(lab: Lab, frames: int) -> Row:
-    return {"": "clips of train", "frames": frames} | lab.reference(frames)
+def _reference_row(lab: Lab, column: str, frames: int) -> Row:
+    return {column: "(real clips of train)", "frames": frames} | lab.reference(frames)
 
 
 # ---- the table ---------------------------------------------------------------------------------
