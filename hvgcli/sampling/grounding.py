@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hvgcli.data.pyramid import downsample_space
 
-ROUNDS = 16
+ROUNDS = 14
 """Most corrections of a frame; nearly all frames need one or two."""
 ENOUGH = 0.2 / 255
 """Mean absolute error, in [0, 1] units, at which a frame needs no further correction."""

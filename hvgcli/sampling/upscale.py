@@ -214,9 +214,9 @@ class Enlarger:
         )
 
     def memory(self, size: tuple[int, int]) -> int:
-        """Bytes that a clip of `size` (height, width) takes beside the program itself, whatever its length: an estimate.
+        """Bytes that a clip of `size` (height, width) takes, whatever its length, beside the program: an estimate.
 
-        Measured with hvg-mini on 64x48 to 320x240 pixels, it was within 20 percent (glibc).
+        Measured with hvg-mini on 64x48 to 320x240 pixels, it was within 25 percent (glibc).
         """
         network, piece = self.level.generator, self.piece
         widths, bytes_each, times = network.level.widths, (2 if self.precision != torch.float32 else 4), self._own[0]
