@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -33,6 +34,13 @@ class Item:
     @property
     def stem(self) -> str:
         return self.name if self.path.is_dir() else Path(self.name).stem
+
+    def identity(self) -> dict[str, str] | None:
+        """What tells this input from others where its path does not: for standard input, what it holds."""
+        if not self.standard:
+            return None
+        with self.path.open("rb") as file:
+            return {"source": STANDARD, "files": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def find_inputs(inputs: Sequence[str], scratch: Path) -> list[Item]:
@@ -127,3 +135,13 @@ def check_distinct(targets: Sequence[Path]) -> None:
         if (known := os.path.abspath(target)) in seen:
             raise UsageError(f"two inputs would both be {target}: name a folder, or a template with {{name}}")
         seen.add(known)
+
+
+def check_apart(targets: Sequence[Path], sources: Iterable[Path]) -> None:
+    """`UsageError` where a result would replace an input, also by another name of it."""
+    there = {target: target.stat() for target in targets if target.exists()}
+    known = (path.stat() for path in sources if there and path.exists())
+    taken = {(status.st_dev, status.st_ino) for status in known}
+    for target, status in there.items():
+        if (status.st_dev, status.st_ino) in taken:
+            raise UsageError(f"{target}: is the input: name another output")

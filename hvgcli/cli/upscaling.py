@@ -19,8 +19,8 @@ from hvgcli import __version__
 from hvgcli.cli.output import Output
 from hvgcli.cli.production import device_name
 from hvgcli.cli.targets import unwanted
-from hvgcli.cli.upscale_files import STANDARD, Item, check_distinct, find_inputs, kind_of, target_of
-from hvgcli.errors import HvgError, MediaError, PartialFailure, UsageError
+from hvgcli.cli.upscale_files import STANDARD, Item, check_apart, check_distinct, find_inputs, kind_of, target_of
+from hvgcli.errors import HvgError, MediaError, OutputExistsError, PartialFailure, UsageError
 from hvgcli.hub import DEFAULT_MODEL, available
 from hvgcli.runtime import choose_device, has_fast_bfloat16
 from hvgcli.sampling.hierarchy import Level, load_level
@@ -146,6 +146,7 @@ class Upscaling:
             audio=self.request.audio,
             provenance=self._provenance(enlarger, item, target) if self.request.metadata else None,
             folder=folder,
+            identity=item.identity(),
         )
 
     def _settings(self, enlarger: Enlarger) -> dict[str, Any]:
@@ -209,6 +210,7 @@ class Upscaling:
             jobs, failures = self._jobs(items, output_path, Path(scratch))
             places = [job.target for _, job in jobs]
             check_distinct(places)
+            check_apart(places, [item.path for item in items] + [file for _, job in jobs for file in job.footage.files])
             kept = unwanted(places, overwrite=overwrite, skip_existing=skip_existing) if places else set()
             if places and len(kept) == len(places):
                 self.output.note("nothing to do: all files are there")
@@ -216,6 +218,8 @@ class Upscaling:
                 if job.target in kept:
                     continue
                 try:
+                    if not (resume or overwrite):
+                        _check_nothing_begun(job)
                     self._make(item, job, resume)
                 except (MediaError, UsageError) as error:
                     failures.append((item, error))
@@ -262,8 +266,6 @@ class Upscaling:
         values: dict[str, Any] = {"times": enlarger.times_space, "width": width, "height": height}
         values |= {"model": self.level.config.name, "level": self.level.number, "seed": self.request.seed}
         target = target_of(item, kind, frames, asked, values)
-        if target.exists() and target.samefile(item.path):
-            raise UsageError(f"{target}: is the input: name another output")
         return self.job(footage, item, target, kind)
 
     def _make(self, item: Item, job: Job, resume: bool) -> None:
@@ -275,8 +277,8 @@ class Upscaling:
         with output.progress(f"{item.name}: frames", total=total) as advance:
             try:
                 done = job.run(resume=resume, progress=advance)
-            except KeyboardInterrupt:
-                if not self._to_stdout:
+            except (KeyboardInterrupt, HvgError):
+                if job.unfinished and not self._to_stdout:
                     output.note(f"what is finished is kept in {job.folder}: the same command with --resume goes on")
                 raise
         for warning in done.warnings:
@@ -357,6 +359,14 @@ def _goes_to_stdout(inputs: list[str], output_path: str | None) -> bool:
     if sys.stdout.isatty():
         raise UsageError("a video cannot be shown on a terminal: name a file with -o, or pipe it into one")
     return True
+
+
+def _check_nothing_begun(job: Job) -> None:
+    """What an interrupted job has finished is not thrown away unasked."""
+    if job.unfinished:
+        raise OutputExistsError(
+            f"{job.folder} holds finished parts of an interrupted job: --resume goes on, --overwrite starts anew"
+        )
 
 
 def _raise(failures: list[tuple[Item, HvgError]], asked: int) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import count
@@ -70,6 +71,15 @@ def _push(node: FilterContext, frame: VideoFrame, time: int) -> None:
     node.push(frame)
 
 
+def _pulled(sink: FilterContext) -> Iterator[VideoFrame]:
+    """The frames that a graph has ready. Only this makes it work: what is pushed and not asked for piles up."""
+    try:
+        while True:
+            yield cast("VideoFrame", sink.pull())
+    except (BlockingIOError, EOFError):  # it needs more, or has ended
+        return
+
+
 class Palette(NamedTuple):
     """What is known of a gif after all frames were seen once."""
 
@@ -92,15 +102,14 @@ def _palette(segments: Sequence[Segment], encoding: Encoding) -> Palette:
             generator = graph.add("palettegen", f"{PALETTE}:reserve_transparent={int(encoding.alpha)}")
             graph.link_nodes(source, generator, sink).configure()
         _push(source, placed.frame, placed.time)
+        deque(_pulled(sink), maxlen=0)  # nothing comes before the last frame
         frames, last = frames + 1, max(placed.end - placed.time, SHORTEST)
     cast("FilterContext", source).push(None)
-    return Palette(cast("VideoFrame", sink.pull()), frames, last)
+    return Palette(next(_pulled(sink)), frames, last)
 
 
 def _with_palette(segments: Sequence[Segment], encoding: Encoding, palette: VideoFrame) -> Iterator[VideoFrame]:
     """The frames in the 256 colours of the palette."""
-    from av.error import BlockingIOError as NotYet
-    from av.error import EOFError as Ended
     from av.filter import Graph
 
     graph, source = Graph(), None
@@ -116,17 +125,9 @@ def _with_palette(segments: Sequence[Segment], encoding: Encoding, palette: Vide
             _push(colours, palette, 0)
             colours.push(None)
         _push(source, placed.frame, placed.time)
-        try:
-            while True:
-                yield cast("VideoFrame", sink.pull())
-        except NotYet:
-            continue
+        yield from _pulled(sink)
     cast("FilterContext", source).push(None)
-    try:
-        while True:
-            yield cast("VideoFrame", sink.pull())
-    except Ended:
-        return
+    yield from _pulled(sink)
 
 
 def _loops(source: Path | None) -> int:
@@ -184,8 +185,8 @@ def _text(key: str, value: str) -> bytes:
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _check_folder(folder: Path) -> None:
-    """A folder is replaced only when there is nothing in it but frames."""
+def check_folder(folder: Path) -> None:
+    """`OutputExistsError` where a folder cannot be replaced: when there is anything in it but frames."""
     if folder.is_dir():
         other = next((f.name for f in folder.iterdir() if not re.fullmatch(r"\d{6,}\.png", f.name)), None)
         if other is not None:
@@ -239,7 +240,7 @@ def write_folder(
     folder = target.with_suffix("") if target.suffix.lower() == ".png" else target
     single = folder != target and sum(len(segment.times) for segment in segments) == 1
     if not single:
-        _check_folder(folder)
+        check_folder(folder)
     part, varies = beside(target), _varies(segments, encoding)
     tags = b"".join(_text(*tag) for tag in {**comment_tag(metadata), "rate": str(encoding.rate)}.items())
     with writing(target):

@@ -20,7 +20,7 @@ from hvgcli.errors import MediaError, UsageError
 from hvgcli.video.encoding import Encoding, Kind
 from hvgcli.video.ffmpeg import Ffmpeg
 from hvgcli.video.files import beside, reason
-from hvgcli.video.pictures_out import write_folder, write_gif
+from hvgcli.video.pictures_out import check_folder, write_folder, write_gif
 from hvgcli.video.segments import Segment, read_segment, segment_packets, settle, writing
 from hvgcli.video.streams import Others, Span, joined_tags, lost_tags, no_others, others_of
 
@@ -218,6 +218,19 @@ def _refuse_source(source: Path | None, target: Path) -> None:
         raise UsageError(f"{target}: is the input: name another output")
 
 
+def check_target(target: Path, kind: Kind) -> None:
+    """Refuse a place where `assemble` could not put its result, before anything is made for it.
+
+    Raises:
+        MediaError: a file is to stand where a folder is.
+        OutputExistsError: a folder of frames is to stand where other files are.
+    """
+    if kind == "png" and target.suffix.lower() != ".png":
+        check_folder(target)
+    elif target.is_dir():
+        raise MediaError(f"{target}: is a folder: name a file")
+
+
 def assemble(
     segments: Sequence[Path],
     source: Path | None,
@@ -256,8 +269,7 @@ def assemble(
         target.parent.mkdir(parents=True, exist_ok=True)
     if encoding.kind == "png":
         return write_folder(checked, encoding, target, metadata)
-    if target.is_dir():
-        raise MediaError(f"{target}: is a folder: name a file")
+    check_target(target, encoding.kind)
     part = beside(target)
     try:
         with writing(target):
