@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from fractions import Fraction
 from pathlib import Path
 
@@ -166,3 +169,33 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(MediaError, match="cannot be written"):
         assemble(segments, None, tmp_path / "file" / "a", encoding=plan("png"))
+
+
+GIF_MAKER = """
+    import sys
+    from fractions import Fraction
+    from pathlib import Path
+    import numpy as np
+    from hvgcli.video.encoding import Encoding
+    from hvgcli.video.remux import assemble
+    from hvgcli.video.segments import SegmentWriter
+    folder, count = Path(sys.argv[1]), int(sys.argv[2])
+    encoding = Encoding("gif", (512, 512), Fraction(25), Fraction(1, 25))
+    segments = [folder / f"{first:06d}.mov" for first in range(0, count, 5)]
+    for first, path in zip(range(0, count, 5), segments):
+        with SegmentWriter(path, encoding) as writer:
+            for n in range(first, first + 5):
+                writer.write(np.full((512, 512, 3), n * 5, np.uint8), Fraction(n, 25), Fraction(1, 25))
+    assemble(segments, None, folder / "a.gif", encoding=encoding)
+    print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of one program alone from /proc")
+def test_memory_of_a_gif_does_not_grow_with_its_length(tmp_path: Path) -> None:
+    peaks = []
+    for count in (5, 50):
+        (tmp_path / str(count)).mkdir()
+        command = [sys.executable, "-c", textwrap.dedent(GIF_MAKER), str(tmp_path / str(count)), str(count)]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert peaks[1] - peaks[0] < 10 * 1024, "45 frames more of 768 KiB each, in KiB"
