@@ -1,0 +1,172 @@
+"""Speed, memory and quality of `hvg upscale`, beside ffmpeg's scale=lanczos and minterpolate in the same run.
+
+    python benchmarks/upscale.py FOLDER ...              # both parts, writes benchmarks/results/upscale.{json,md}
+    python benchmarks/upscale.py --part speed --quick    # one part; the results of the other one stay
+    python benchmarks/upscale.py --part quality FOLDER ... --features frames --features NETWORK.pt
+
+A folder has clips, or a folder of clips for each class; without any it is $HVG_DATA. `upscale_quality.py` how
+quality is measured. Speed is that of whole processes, from file to file, of clips that are made here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import RESULTS, describe, median, save
+from upscale_page import page
+
+from hvgcli.video import Frames, VideoWriter, count_frames
+from hvgcli.video.ffmpeg import ffmpeg_program
+
+SIZES = ((48, 64), (72, 96), (120, 160))
+LENGTHS, QUICK_LENGTHS = (16, 48, 96), (8, 16, 32)
+RATE = 15
+ROUNDS = 3  # the two sides take turns, so that a slow spell of the machine meets both
+
+
+# ---- speed and memory -----------------------------------------------------------------------------
+
+
+def moving_clip(frames: int, size: tuple[int, int]) -> Frames:
+    """Colours and edges that drift, uint8 (frames, H, W, 3)."""
+    time_, row, column = np.meshgrid(np.arange(frames), np.arange(size[0]), np.arange(size[1]), indexing="ij")
+    waves = [np.sin((column * (c + 1) + row * (3 - c)) / 9 - 0.3 * (c + 1) * time_) for c in range(3)]
+    stripes = 30 * ((column + row // 2 - time_) // 5 % 2)
+    return (100 + 60 * np.stack(waves, axis=-1) + stripes[..., None]).clip(0, 255).astype(np.uint8)
+
+
+def our_command(source: Path, target: Path) -> list[str]:
+    return [sys.executable, "-m", "hvgcli", "upscale", str(source), "-o", str(target), "--quiet", "--overwrite"]
+
+
+def peer_command(source: Path, target: Path) -> list[str]:
+    """What a user types for the same job: x4, twice the frames, H.264 of the same quality."""
+    filters = f"scale=iw*4:ih*4:flags=lanczos,minterpolate=fps={2 * RATE}"
+    command = [ffmpeg_program(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i", str(source)]
+    return [*command, "-vf", filters, "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", str(target)]
+
+
+def run_process(command: list[str], target: Path) -> dict[str, float]:
+    """Wall and processor seconds, peak MiB and frames of one process that writes `target`."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
+    return {
+        "seconds": time.perf_counter() - start,
+        "processor seconds": usage.ru_utime + usage.ru_stime,
+        "peak MiB": usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10),
+        "frames": count_frames(target),
+    }
+
+
+def measure_speed(lengths: tuple[int, ...], rounds: int) -> dict[str, Any]:
+    """Both sides, of all sizes and lengths: medians over the rounds."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "source.mp4", Path(folder) / "target.mp4"
+        for size in SIZES:
+            for length in lengths:
+                with VideoWriter(source, size=size, rate=RATE) as writer:
+                    writer.write(moving_clip(length, size))
+                row = {"size": f"{size[1]}x{size[0]}", "source frames": length} | _sides(source, target, rounds)
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    return {"rounds": rounds, "load of the machine": os.getloadavg()[0], "rows": rows}
+
+
+def _sides(source: Path, target: Path, rounds: int) -> dict[str, dict[str, float]]:
+    runs: dict[str, list[dict[str, float]]] = {"ours": [], "ffmpeg": []}
+    for _ in range(rounds):
+        runs["ours"].append(run_process(our_command(source, target), target))
+        runs["ffmpeg"].append(run_process(peer_command(source, target), target))
+    return {side: {key: median([run[key] for run in every]) for key in every[0]} for side, every in runs.items()}
+
+
+# ---- quality --------------------------------------------------------------------------------------
+
+
+def measure_quality(options: argparse.Namespace) -> dict[str, Any]:
+    from hvgcli.runtime import tune_allocator
+
+    tune_allocator()
+    import upscale_quality as quality
+
+    from hvgcli.metrics import networks
+
+    start = time.perf_counter()
+    chosen = quality.Options(
+        options.model, options.windows, options.every, options.frames, options.variants, options.seed
+    )
+    found = quality.measure(
+        named(options.folders),
+        [networks.resolve(name) for name in options.features or ["frames"]],
+        chosen,
+        lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    return {
+        "model": options.model,
+        "frames": options.frames,
+        "every": options.every,
+        "resamplings": quality.RESAMPLINGS,
+        "seconds": time.perf_counter() - start,
+        "load of the machine": os.getloadavg()[0],
+        "sets": found,
+    }
+
+
+def named(folders: list[Path]) -> dict[str, Path]:
+    """Folders by the names of their sets: that of the folder above for `val`."""
+    folders = folders or [Path(os.environ[name]) for name in ("HVG_DATA",) if name in os.environ]
+    if not folders:
+        raise SystemExit("no clips to measure quality with: name folders of them, or set HVG_DATA")
+    return {folder.resolve().parent.name if folder.name == "val" else folder.name: folder for folder in folders}
+
+
+# ---- results --------------------------------------------------------------------------------------
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    parser.add_argument("--part", action="append", choices=("speed", "quality"), help="default: both")
+    parser.add_argument("--quick", action="store_true", help="speed: shorter clips, one round")
+    parser.add_argument("--model", default="hvg-mini", help="quality: the model")
+    parser.add_argument("--features", action="append", help="quality: frames, i3d or a TorchScript file; repeat")
+    parser.add_argument("--windows", type=int, default=96, help="quality: of each set")
+    parser.add_argument("--every", type=int, default=4, help="quality: PSNR and SSIM of every so many windows")
+    parser.add_argument("--frames", type=int, default=24, help="quality: of a window")
+    parser.add_argument("--seed", type=int, default=0, help="quality: of the choice of windows")
+    parser.add_argument("--variants", action="store_true", help="quality: other settings of ours too")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> None:
+    options = parse(arguments)
+    parts = options.part or ["speed", "quality"]
+    kept = RESULTS / "upscale.json"
+    result: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    if "speed" in parts:  # first: a process as large as the other part would count as the memory of its children
+        result["speed"] = measure_speed(*((QUICK_LENGTHS, 1) if options.quick else (LENGTHS, ROUNDS)))
+    if "quality" in parts:
+        result["quality"] = measure_quality(options)
+    for part in parts:
+        result[part]["machine"] = describe()
+    result.pop("machine", None)
+    print(save("upscale", result))
+    (RESULTS / "upscale.md").write_text(page(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

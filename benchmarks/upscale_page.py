@@ -1,0 +1,164 @@
+"""The page of results of `upscale.py`. Every sentence with a number, or with a winner, is made from the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OURS, UNGROUNDED, PEER, PLAIN = "ours", "ours, --no-ground", "lanczos + minterpolate", "bilinear + linear"
+MEASURES = {"psnr": True, "ssim": True}  # whether more is better
+
+
+def page(result: dict[str, Any]) -> str:
+    lines = ["# Speed, memory and quality of `hvg upscale`", ""]
+    lines += ["Taken by `python benchmarks/upscale.py`; all numbers are in [upscale.json](upscale.json)."]
+    if "speed" in result:
+        lines += ["", *speed_part(result["speed"])]
+    if "quality" in result:
+        lines += ["", *quality_part(result["quality"])]
+    return "\n".join(lines) + "\n"
+
+
+def table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def machine_line(part: dict[str, Any]) -> str:
+    machine = part["machine"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores ({machine['threads']} used by torch), torch "
+        f"{machine['torch']}; load of the machine at the end: {part['load of the machine']:.1f}"
+    )
+
+
+# ---- speed ----------------------------------------------------------------------------------------
+
+
+def speed_part(speed: dict[str, Any]) -> list[str]:
+    heads = ["source", "frames", "ours, frames/s", "ffmpeg, frames/s", "ours / ffmpeg", "ours, MiB", "ffmpeg, MiB"]
+    rows = []
+    for row in speed["rows"]:
+        ours, peer = (rate(row[side], "processor seconds") for side in ("ours", "ffmpeg"))
+        memory = [f"{row[side]['peak MiB']:.0f}" for side in ("ours", "ffmpeg")]
+        rows.append(
+            [row["size"], str(row["source frames"]), f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}", *memory]
+        )
+    return [
+        "## Speed and memory",
+        "",
+        machine_line(speed) + ".",
+        "",
+        "Whole processes, mp4 to mp4, x4 in space and x2 in time, with the start of the program. Frames are those of",
+        "the output, and seconds those on a processor (user and system), because other programs kept this machine",
+        f"busy; wall times are in the JSON file. Medians of {speed['rounds']} round(s) in which the sides take turns.",
+        "`minterpolate` drops the last three frames.",
+        "",
+        *table(heads, rows),
+        "",
+        *growth(speed["rows"]),
+    ]
+
+
+def rate(side: dict[str, float], seconds: str) -> float:
+    return side["frames"] / side[seconds]
+
+
+def growth(rows: list[dict[str, Any]]) -> list[str]:
+    """What the longest clip takes above the shortest one, of each size."""
+    shortest, longest = (pick(row["source frames"] for row in rows) for pick in (min, max))
+    lines = [f"From {shortest} to {longest} source frames, so without the start of the program:", ""]
+    cells = []
+    for size in dict.fromkeys(row["size"] for row in rows):
+        short, long = (
+            next(row for row in rows if (row["size"], row["source frames"]) == (size, count))
+            for count in (shortest, longest)
+        )
+        cell = [size]
+        for side in ("ours", "ffmpeg"):
+            more = [long[side][key] - short[side][key] for key in ("frames", "processor seconds")]
+            cell.append(f"{more[0] / max(more[1], 1e-9):.1f}")
+        cell += [f"{long[side]['peak MiB'] / short[side]['peak MiB']:.2f}" for side in ("ours", "ffmpeg")]
+        cells.append(cell)
+    heads = ["source", "ours, frames/s", "ffmpeg, frames/s", "memory long / short, ours", "ffmpeg"]
+    return lines + table(heads, cells)
+
+
+# ---- quality --------------------------------------------------------------------------------------
+
+
+def quality_part(quality: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Nearness to the true clips",
+        "",
+        machine_line(quality) + ".",
+        "",
+        f"Model {quality['model']}. The truth: windows of {quality['frames']} frames at the clips' own rate, square",
+        "crops, 128x128. The input: every second frame of it, 32x32 (f_s and f_t), rounded to 8 bits. All methods see",
+        "the same input, and all frames count, before any encoding; the last frame has no input after it. FD is the",
+        "Frechet distance of the set to the truth by the network in brackets, `pca` of its principal components",
+        "(fitted on the truth). Distances of so few windows are far above those of many, for all methods alike:",
+        "compare them within a table only. Grounding is the mean of |f_s f_t(result) - input| in 1/255. `grounded`",
+        "is the correction that `hvg upscale` makes of its own result, applied to another method.",
+    ]
+    for name, found in quality["sets"].items():
+        lines += ["", *set_part(name, found, quality)]
+    return lines
+
+
+def set_part(name: str, found: dict[str, Any], quality: dict[str, Any]) -> list[str]:
+    described, measured = found["set"], found["frechet"]
+    heads = ["method", "PSNR, dB", "at input frames", "between", "SSIM", "grounding"]
+    for one in measured:
+        heads += [f"FD[{one['network']}]", f"pca{one['components']}"]
+    rows = []
+    for method, scores in found["methods"].items():
+        row = [method, *(f"{scores[key]:.2f}" for key in ("psnr", "psnr at input", "psnr between"))]
+        row += [f"{scores['ssim']:.4f}", f"{scores['grounding, 1/255']:.2f}"]
+        for one in measured:
+            row += [f"{one[key][method]:.2f}" for key in ("distance", "distance of components")]
+        rows.append(row)
+    return [
+        f"### {name}: {described['videos']} windows of {described['takes']} takes",
+        "",
+        f"PSNR and SSIM are means of {found['scored']} of the windows, spread evenly.",
+        "",
+        *table(heads, rows),
+        "",
+        *verdicts(found),
+    ]
+
+
+def verdicts(found: dict[str, Any]) -> list[str]:
+    """Where ours wins and where it loses, against the peer as it is and against the peer at equal grounding."""
+    lines = []
+    for other in (PEER, f"{PEER}, grounded", f"{PLAIN}, grounded"):
+        won, lost = [], []
+        for label, ours, theirs, more in comparisons(found, other):
+            (won if (ours > theirs) == more else lost).append(label)
+        sure = "; ".join(
+            f"{100 * one['share of resamplings in which ours is nearer'][other]:.0f} % by {one['network']}"
+            for one in found["frechet"]
+        )
+        lines.append(
+            f"- Against {other}: ours is better in {listed(won)}, worse in {listed(lost)}. Share of resamplings of "
+            f"the takes in which ours is nearer to the truth (principal components): {sure}."
+        )
+    added = found["network to bilinear + linear, mean 1/255"]
+    lines.append(
+        f"- Without grounding, ours differs from {PLAIN} by {added:.2f}/255 on average: that is what the "
+        "network itself adds."
+    )
+    return lines
+
+
+def comparisons(found: dict[str, Any], other: str) -> list[tuple[str, float, float, bool]]:
+    """(measure, of ours, of the other, whether more is better)."""
+    ours, theirs = found["methods"][OURS], found["methods"][other]
+    rows = [(key.upper(), ours[key], theirs[key], more) for key, more in MEASURES.items()]
+    for one in found["frechet"]:
+        for key, suffix in (("distance", ""), ("distance of components", f",pca{one['components']}")):
+            rows.append((f"FD[{one['network']}{suffix}]", one[key][OURS], one[key][other], False))
+    return rows
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names) or "nothing"

@@ -1,0 +1,242 @@
+"""How near enlarged clips are to the true ones: PSNR, SSIM, Frechet distances and grounding of several methods.
+
+The truth is a window of a real clip, square and 128x128, every frame; the input is f_s x4 and f_t x2 of it,
+rounded to 8 bits. Every method sees the same input and is measured on all frames, before any encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+from upscale_peer import bilinear_linear, grounded, lanczos_minterpolate
+
+from hvgcli.data.clips import scan
+from hvgcli.data.pyramid import downsample_space, subsample_time
+from hvgcli.errors import DataError
+from hvgcli.hub import resolve
+from hvgcli.metrics.frechet import frechet_of_features, principal_components
+from hvgcli.metrics.networks import FeatureNetwork
+from hvgcli.metrics.similarity import psnr, ssim
+from hvgcli.metrics.videos import RealVideos, Sampling
+from hvgcli.runtime import has_fast_bfloat16
+from hvgcli.sampling.grounding import GroundingError, grounding_error
+from hvgcli.sampling.hierarchy import Level, load_level
+from hvgcli.sampling.upscale import Enlarger, Images, from_pixels, to_pixels
+
+SIZE, TIMES_SPACE, TIMES_TIME = 128, 4, 2
+BATCH = 8  # windows that a feature network sees at a time
+RESAMPLINGS = 200
+COMPONENTS = 64
+OURS, UNGROUNDED, PEER, PLAIN = "ours", "ours, --no-ground", "lanczos + minterpolate", "bilinear + linear"
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    model: str
+    windows: int
+    """Windows of each set."""
+    every: int
+    """PSNR and SSIM are taken of every so many windows."""
+    frames: int
+    """Frames of a window, at the clip's own rate."""
+    variants: bool
+    """Whether other settings of ours are measured too."""
+    seed: int = 0
+
+
+@dataclass
+class Method:
+    """One way to enlarge, and what was measured of it so far."""
+
+    make: Callable[[Images, int | None], Images]
+    """(input uint8 (T, H, W, 3), class or None) -> (2T, 4H, 4W, 3)."""
+    error: GroundingError = field(default_factory=GroundingError)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    features: list[list[Tensor]] = field(default_factory=list)
+    """Of each network, by batches."""
+
+
+# ---- methods --------------------------------------------------------------------------------------
+
+
+def enlarge(enlarger: Enlarger, low: Images) -> Images:
+    """All frames of one clip."""
+    made = enlarger.enlarge(low, range(len(low)), len(low))
+    return np.concatenate([part.images for part in made])
+
+
+def ours(level: Level, **settings: object) -> Callable[[Images, int | None], Images]:
+    """hvg, with the precision that the command would choose."""
+    precision = torch.bfloat16 if has_fast_bfloat16(level.device) else torch.float32
+    enlarger = Enlarger(level, precision=precision, **settings)  # type: ignore[arg-type]
+    return lambda low, label: enlarge(enlarger, low)
+
+
+def by_class(level: Level) -> Callable[[Images, int | None], Images]:
+    """hvg, told what each clip shows."""
+    each = [ours(level, labels=[label]) for label in range(level.config.num_classes)]
+
+    def make(low: Images, label: int | None) -> Images:
+        assert label is not None
+        return each[label](low, None)
+
+    return make
+
+
+def all_methods(level: Level, classes: bool, variants: bool) -> dict[str, Method]:
+    """By name, in the order of the table. classes: whether the clips have the model's classes."""
+    methods: dict[str, Callable[[Images, int | None], Images]] = {OURS: ours(level)}
+    methods[UNGROUNDED] = ours(level, ground=False)
+    if classes:
+        methods["ours, --class of the clip"] = by_class(level)
+    if variants:
+        known = {table.sigma for table in level.tables}
+        methods |= {f"ours, --sigma {sigma:g}": ours(level, sigma=sigma) for sigma in known - {level.config.sigma}}
+        methods["minterpolate, then lanczos"] = lambda low, label: lanczos_minterpolate(low, enlarge_first=False)
+    methods[PEER] = lambda low, label: lanczos_minterpolate(low)
+    methods[f"{PEER}, grounded"] = lambda low, label: grounded(lanczos_minterpolate(low), low)
+    methods[PLAIN] = lambda low, label: bilinear_linear(low)
+    methods[f"{PLAIN}, grounded"] = lambda low, label: grounded(bilinear_linear(low), low)
+    return {name: Method(make) for name, make in methods.items()}
+
+
+# ---- one set --------------------------------------------------------------------------------------
+
+
+def low_of(truth: Tensor) -> Images:
+    """uint8 (T, H, W, 3) -> its f_s x4 and f_t x2, rounded to uint8."""
+    video = subsample_time(from_pixels(truth.numpy(), CPU)[None], TIMES_TIME)
+    return to_pixels(downsample_space(video, truth.shape[1] // TIMES_SPACE)[0], np.dtype(np.uint8))
+
+
+def score(method: Method, truth: Tensor, made: Tensor) -> None:
+    """PSNR and SSIM of one window, of the frames that have an input and of those between apart."""
+    for name, values in (("psnr", psnr(truth, made)), ("ssim", ssim(truth, made))):
+        for part, chosen in (("", values), (" at input", values[::TIMES_TIME]), (" between", values[1::TIMES_TIME])):
+            method.scores.setdefault(name + part, []).append(chosen.mean().item())
+
+
+def measure_set(
+    folder: Path, name: str, level: Level, networks: list[FeatureNetwork], options: Options, say: Callable[[str], None]
+) -> dict[str, object]:
+    """Everything about one set of clips, as JSON values."""
+    sampling = Sampling(options.frames, 1, (SIZE, SIZE), "windows", options.windows, options.seed)
+    videos = RealVideos(scan(folder), sampling, name=name, workers=1)
+    known = level.config.class_names() if level.config.conditional else ()
+    classes = bool(videos.classes) and set(videos.classes) <= set(known)
+    methods = all_methods(level, classes, options.variants)
+    truth: list[list[Tensor]] = [[] for _ in networks]
+    takes: list[Tensor] = []
+    done, added = 0, 0.0
+    for batch in videos.batches(BATCH):
+        names = None if batch.labels is None or not classes else [videos.classes[i] for i in batch.labels.tolist()]
+        labels = [None] * len(batch.frames) if names is None else [known.index(label) for label in names]
+        lows = [low_of(frames) for frames in batch.frames]
+        for part, network in zip(truth, networks, strict=True):
+            part.append(network.logits(batch.frames))
+        made: dict[str, list[Tensor]] = {}
+        for key, method in methods.items():
+            made[key] = [torch.from_numpy(method.make(low, label)) for low, label in zip(lows, labels, strict=True)]
+            scored = range(-done % options.every, len(lows), options.every)
+            _note(method, batch.frames, made[key], lows, networks, scored)
+        added += sum(
+            (a.float() - b.float()).abs().mean().item() for a, b in zip(made[UNGROUNDED], made[PLAIN], strict=True)
+        )
+        takes.append(batch.takes)
+        done += len(batch.frames)
+        say(f"{name}: {done} of {videos.count} windows")
+    return {
+        "set": videos.described,
+        "scored": len(methods[OURS].scores["psnr"]),
+        "network to bilinear + linear, mean 1/255": added / done,
+        "methods": {key: _summary(method) for key, method in methods.items()},
+        "frechet": [
+            _distances(network, part, methods, number, torch.cat(takes))
+            for number, (network, part) in enumerate(zip(networks, truth, strict=True))
+        ],
+    }
+
+
+def _note(
+    method: Method,
+    truth: Tensor,
+    made: list[Tensor],
+    lows: list[Images],
+    networks: list[FeatureNetwork],
+    scored: range,
+) -> None:
+    """Add the windows of one batch to what is known of a method."""
+    frames = torch.stack(made)
+    method.features = method.features or [[] for _ in networks]
+    for part, network in zip(method.features, networks, strict=True):
+        part.append(network.logits(frames))
+    for result, low in zip(made, lows, strict=True):
+        anchors = from_pixels(result[::TIMES_TIME].numpy(), CPU)
+        method.error = method.error.merge(grounding_error(anchors, from_pixels(low, CPU)))
+    for number in scored:
+        score(method, truth[number], made[number])
+
+
+def _summary(method: Method) -> dict[str, float]:
+    means = {name: fmean(values) for name, values in method.scores.items()}
+    return means | {"grounding, 1/255": 255 * method.error.mean, "grounding max, 1/255": 255 * method.error.max}
+
+
+def _distances(
+    network: FeatureNetwork, truth: list[Tensor], methods: dict[str, Method], number: int, takes: Tensor
+) -> dict[str, object]:
+    """Frechet distances to the truth, whole and of its principal components, and how sure the order is."""
+    real = torch.cat(truth)
+    made = {name: torch.cat(method.features[number]) for name, method in methods.items()}
+    whole = {name: frechet_of_features(real, features) for name, features in made.items()}
+    projection = principal_components(real, COMPONENTS)
+    seen, shown = projection(real), {name: projection(features) for name, features in made.items()}
+    few = {name: frechet_of_features(seen, features) for name, features in shown.items()}
+    return {
+        "network": network.name,
+        "sha256": network.sha256,
+        "dimensions": real.shape[1],
+        "components": projection.count,
+        "explained": projection.explained,
+        "distance": whole,
+        "distance of components": few,
+        "share of resamplings in which ours is nearer": {
+            name: _wins(seen, shown[OURS], features, takes) for name, features in shown.items() if name != OURS
+        },
+    }
+
+
+def _wins(real: Tensor, first: Tensor, second: Tensor, takes: Tensor) -> float:
+    """Share of bootstrap samples of whole takes, the same for all three sets, in which `first` is nearer to `real`.
+
+    Equal distances are half a win.
+    """
+    generator = torch.Generator().manual_seed(0)
+    groups = [torch.nonzero(takes == take).flatten() for take in takes.unique()]
+    wins = 0.0
+    for _ in range(RESAMPLINGS):
+        drawn = torch.randint(len(groups), (len(groups),), generator=generator).tolist()
+        rows = torch.cat([groups[i] for i in drawn])
+        a, b = (frechet_of_features(real[rows], other[rows]) for other in (first, second))
+        wins += 0.5 if a == b else float(a < b)
+    return wins / RESAMPLINGS
+
+
+def measure(
+    folders: dict[str, Path], networks: list[FeatureNetwork], options: Options, say: Callable[[str], None]
+) -> dict[str, object]:
+    """All sets by their names."""
+    level = load_level(resolve(options.model))
+    own = (level.config.times_space(level.number), level.config.times_time(level.number))
+    if own != (TIMES_SPACE, TIMES_TIME):
+        raise DataError(f"the last level of {options.model} enlarges by {own}, this benchmark by 4 and 2: name another")
+    return {name: measure_set(folder, name, level, networks, options, say) for name, folder in folders.items()}
