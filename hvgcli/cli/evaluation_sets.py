@@ -187,7 +187,16 @@ def _of_folders(request: Request, output: Output) -> Sets:
         sizes = f"{real.size[1]}x{real.size[0]}, the generated ones {fake.size[1]}x{fake.size[0]}"
         raise DataError(f"the real videos are {sizes}: make them one with --size WIDTHxHEIGHT")
     rates = [usual_rate(index) for index in indices]
-    return Sets(real, fake, stride, rates[0] / stride, tuple(_rate_warnings(rates[0], stride, rates[1])))
+    warnings = [*_rate_warnings(rates[0], stride, rates[1]), *_shared_warnings(*indices)]
+    return Sets(real, fake, stride, rates[0] / stride, tuple(warnings))
+
+
+def _shared_warnings(real: ClipIndex, fake: ClipIndex) -> list[str]:
+    """A line where both sets are cut from the same files, so that they are not independent."""
+    files = [{str(clip.path.resolve()) for clip in index.clips} for index in (real, fake)]
+    if not (shared := files[0] & files[1]):
+        return []
+    return [f"{len(shared)} files are in both sets: distances come out too small, and FVD_inf may be far below 0"]
 
 
 def _of_model(request: Request, device: torch.device, output: Output) -> Sets:

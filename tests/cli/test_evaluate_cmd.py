@@ -184,6 +184,7 @@ def test_the_same_folder_twice_is_no_distance(evaluate):
     half = len(curves) // 2
     assert [c["power"] for c in curves[:half]] == [c["power"] for c in curves[half:]]
     assert json.loads(told)["protocol"]["frames"] == 24
+    assert any("6 files are in both sets" in line for line in json.loads(told)["warnings"])
 
 
 def test_noise_is_far_and_a_copy_is_near(evaluate, clips, place):
