@@ -100,9 +100,8 @@ class Looked:
         return [*([blank] if blank else []), *lines]
 
     def samples(self, seed: int | None) -> list[SampleClip]:
-        """Some of the kept videos, spread over the set. seed: of a model's first video."""
+        """Some of the kept videos, of all classes. seed: of a model's first video."""
         clips, labels, classes = self.seen.clips, self.seen.labels, self.videos.classes
-        count = min(SAMPLES, len(clips))
         return [
             SampleClip(
                 self.name,
@@ -110,7 +109,7 @@ class Looked:
                 classes[labels[i]] if labels and classes else None,
                 None if seed is None else seed + self.seen.numbers[i],
             )
-            for i in ((2 * number + 1) * len(clips) // (2 * count) for number in range(count))
+            for i in self.seen.spread(SAMPLES)
         ]
 
 

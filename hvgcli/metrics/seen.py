@@ -61,6 +61,21 @@ class Seen:
         kept = min(self.expected, KEPT, max(2, KEPT_BYTES // video_bytes))
         return [(2 * number + 1) * self.expected // (2 * kept) for number in range(kept)]
 
+    def spread(self, most: int) -> list[int]:
+        """Places of at most `most` kept videos: of the classes in turn, so that two sets show the same ones.
+
+        Without classes they are spread over the set.
+        """
+        count = min(most, len(self.clips))
+        if not self.labels:
+            return [(2 * number + 1) * len(self.clips) // (2 * count) for number in range(count)]
+        turn: dict[int, int] = {}  # class -> how many of it have come
+        order = []
+        for place, label in enumerate(self.labels):
+            order.append((turn.setdefault(label, 0), label, place))
+            turn[label] += 1
+        return sorted(place for *_, place in sorted(order)[:count])
+
     def warning(self, name: str) -> str | None:
         """A line where videos show nothing at all, as wrongly scaled values do."""
         if not self.blank:

@@ -314,3 +314,20 @@ def test_samples_name_their_files(tmp_path):
     record = evaluation().write(tmp_path / "out")
     assert record["samples"] == [{"set": "real", "class": "cat", "file": "samples/real_00.mp4"}]
     assert (tmp_path / "out" / "samples" / "real_00.mp4").is_file()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(1, 10))
+def test_samples_are_of_all_classes_before_two_are_of_one(labels: list[int], most: int) -> None:
+    seen = Seen(len(labels), clips=[torch.zeros(1)] * len(labels), numbers=list(range(len(labels))), labels=labels)
+    chosen = [labels[place] for place in seen.spread(most)]
+    counts = [chosen.count(label) for label in set(labels)]
+    assert len(chosen) == min(most, len(labels))
+    assert len(set(seen.spread(most))) == len(chosen)
+    short = [count for count, label in zip(counts, set(labels), strict=True) if count < labels.count(label)]
+    assert not short or max(counts) <= min(short) + 1  # a class has one less only where its turn did not come
+
+
+def test_samples_without_classes_are_spread() -> None:
+    seen = Seen(9, clips=[torch.zeros(1)] * 9, numbers=list(range(9)))
+    assert seen.spread(3) == [1, 4, 7]
