@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def moving_clip(frames: int, size: tuple[int, int]) -> Frames:
     time_, row, column = np.meshgrid(np.arange(frames), np.arange(size[0]), np.arange(size[1]), indexing="ij")
     waves = [np.sin((column * (c + 1) + row * (3 - c)) / 9 - 0.3 * (c + 1) * time_) for c in range(3)]
     stripes = 30 * ((column + row // 2 - time_) // 5 % 2)
-    return (100 + 60 * np.stack(waves, axis=-1) + stripes[..., None]).clip(0, 255).astype(np.uint8)
+    clip: Frames = (100 + 60 * np.stack(waves, axis=-1) + stripes[..., None]).clip(0, 255).astype(np.uint8)
+    return clip
 
 
 def our_command(source: Path, target: Path) -> list[str]:
@@ -78,7 +80,7 @@ def measure_speed(lengths: tuple[int, ...], rounds: int) -> dict[str, Any]:
         source, target = Path(folder) / "source.mp4", Path(folder) / "target.mp4"
         for size in SIZES:
             for length in lengths:
-                with VideoWriter(source, size=size, rate=RATE) as writer:
+                with VideoWriter(source, size=size, rate=Fraction(RATE)) as writer:
                     writer.write(moving_clip(length, size))
                 row = {"size": f"{size[1]}x{size[0]}", "source frames": length} | _sides(source, target, rounds)
                 rows.append(row)
@@ -128,9 +130,9 @@ def measure_quality(options: argparse.Namespace) -> dict[str, Any]:
 
 def named(folders: list[Path]) -> dict[str, Path]:
     """Folders by the names of their sets: that of the folder above for `val`."""
-    folders = folders or [Path(os.environ[name]) for name in ("HVG_DATA",) if name in os.environ]
-    if not folders:
+    if not folders and "HVG_DATA" not in os.environ:
         raise SystemExit("no clips to measure quality with: name folders of them, or set HVG_DATA")
+    folders = folders or [Path(os.environ["HVG_DATA"])]
     return {folder.resolve().parent.name if folder.name == "val" else folder.name: folder for folder in folders}
 
 

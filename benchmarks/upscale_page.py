@@ -99,6 +99,7 @@ def quality_part(quality: dict[str, Any]) -> list[str]:
         "compare them within a table only. Grounding is the mean of |f_s f_t(result) - input| in 1/255. `grounded`",
         "is the correction that `hvg upscale` makes of its own result, applied to another method.",
     ]
+    lines += ["", *summary(quality["sets"])]
     for name, found in quality["sets"].items():
         lines += ["", *set_part(name, found, quality)]
     return lines
@@ -142,12 +143,33 @@ def verdicts(found: dict[str, Any]) -> list[str]:
             f"- Against {other}: ours is better in {listed(won)}, worse in {listed(lost)}. Share of resamplings of "
             f"the takes in which ours is nearer to the truth (principal components): {sure}."
         )
-    added = found["network to bilinear + linear, mean 1/255"]
+    return lines
+
+
+def summary(sets: dict[str, Any]) -> list[str]:
+    """What all sets say together, before their tables."""
+    lines = []
+    for other in (PEER, f"{PEER}, grounded"):
+        rows = [row for found in sets.values() for row in comparisons(found, other)]
+        words = []
+        for kind, chosen in (("PSNR and SSIM", "PS"), ("the Frechet distance", "F")):
+            part = [(ours > theirs) == more for label, ours, theirs, more in rows if label[0] in chosen]
+            words.append(f"{sum(part)} of {len(part)} comparisons by {kind}")
+        lines.append(f"- Against {other}, ours is better in {' and '.join(words)}.")
+    added = [found["network to bilinear + linear, mean 1/255"] for found in sets.values()]
+    shares = [network_share(found["methods"]) for found in sets.values()]
     lines.append(
-        f"- Without grounding, ours differs from {PLAIN} by {added:.2f}/255 on average: that is what the "
-        "network itself adds."
+        f"- Without grounding, ours differs from {PLAIN} by {min(added):.2f} to {max(added):.2f}/255 on average. Of "
+        f"the PSNR that ours gains over {PLAIN}, {100 * min(shares):.0f} to {100 * max(shares):.0f} % is there without "
+        "grounding, so is the network's; the rest is grounding's."
     )
     return lines
+
+
+def network_share(methods: dict[str, Any]) -> float:
+    """Share of the gain in PSNR over plain interpolation that is there before grounding."""
+    plain, network, whole = (methods[name]["psnr"] for name in (PLAIN, UNGROUNDED, OURS))
+    return (network - plain) / (whole - plain) if whole != plain else 0.0
 
 
 def comparisons(found: dict[str, Any], other: str) -> list[tuple[str, float, float, bool]]:

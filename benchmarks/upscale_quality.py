@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from upscale_page import OURS, PEER, PLAIN, UNGROUNDED
 from upscale_peer import bilinear_linear, grounded, lanczos_minterpolate
 
 from hvgcli.data.clips import scan
@@ -23,7 +25,7 @@ from hvgcli.hub import resolve
 from hvgcli.metrics.frechet import frechet_of_features, principal_components
 from hvgcli.metrics.networks import FeatureNetwork
 from hvgcli.metrics.similarity import psnr, ssim
-from hvgcli.metrics.videos import RealVideos, Sampling
+from hvgcli.metrics.videos import RealVideos, Sampling, VideoBatch
 from hvgcli.runtime import has_fast_bfloat16
 from hvgcli.sampling.grounding import GroundingError, grounding_error
 from hvgcli.sampling.hierarchy import Level, load_level
@@ -33,7 +35,6 @@ SIZE, TIMES_SPACE, TIMES_TIME = 128, 4, 2
 BATCH = 8  # windows that a feature network sees at a time
 RESAMPLINGS = 200
 COMPONENTS = 64
-OURS, UNGROUNDED, PEER, PLAIN = "ours", "ours, --no-ground", "lanczos + minterpolate", "bilinear + linear"
 CPU = torch.device("cpu")
 
 
@@ -125,65 +126,68 @@ def score(method: Method, truth: Tensor, made: Tensor) -> None:
             method.scores.setdefault(name + part, []).append(chosen.mean().item())
 
 
-def measure_set(
-    folder: Path, name: str, level: Level, networks: list[FeatureNetwork], options: Options, say: Callable[[str], None]
-) -> dict[str, object]:
-    """Everything about one set of clips, as JSON values."""
-    sampling = Sampling(options.frames, 1, (SIZE, SIZE), "windows", options.windows, options.seed)
-    videos = RealVideos(scan(folder), sampling, name=name, workers=1)
-    known = level.config.class_names() if level.config.conditional else ()
-    classes = bool(videos.classes) and set(videos.classes) <= set(known)
-    methods = all_methods(level, classes, options.variants)
-    truth: list[list[Tensor]] = [[] for _ in networks]
-    takes: list[Tensor] = []
-    done, added = 0, 0.0
-    for batch in videos.batches(BATCH):
-        names = None if batch.labels is None or not classes else [videos.classes[i] for i in batch.labels.tolist()]
-        labels = [None] * len(batch.frames) if names is None else [known.index(label) for label in names]
-        lows = [low_of(frames) for frames in batch.frames]
-        for part, network in zip(truth, networks, strict=True):
+class SetMeasurement:
+    """One set of clips: the methods, and what is known of them and of the truth so far."""
+
+    def __init__(self, folder: Path, name: str, level: Level, networks: list[FeatureNetwork], options: Options) -> None:
+        sampling = Sampling(options.frames, 1, (SIZE, SIZE), "windows", options.windows, options.seed)
+        self.videos = RealVideos(scan(folder), sampling, name=name, workers=1)
+        self.networks, self.every = networks, options.every
+        self.known = level.config.class_names() if level.config.conditional else ()
+        self.classes = bool(self.videos.classes) and set(self.videos.classes) <= set(self.known)
+        self.methods = all_methods(level, self.classes, options.variants)
+        for method in self.methods.values():
+            method.features = [[] for _ in networks]
+        self.truth: list[list[Tensor]] = [[] for _ in networks]
+        self.takes: list[Tensor] = []
+        self.done, self.added = 0, 0.0
+
+    def run(self, say: Callable[[str], None]) -> dict[str, Any]:
+        """All windows; the results as JSON values."""
+        for batch in self.videos.batches(BATCH):
+            self._add(batch)
+            say(f"{self.videos.name}: {self.done} of {self.videos.count} windows")
+        takes = torch.cat(self.takes)
+        return {
+            "set": self.videos.described,
+            "scored": len(self.methods[OURS].scores["psnr"]),
+            "network to bilinear + linear, mean 1/255": self.added / self.done,
+            "methods": {key: _summary(method) for key, method in self.methods.items()},
+            "frechet": [
+                _distances(network, torch.cat(self.truth[number]), self.methods, number, takes)
+                for number, network in enumerate(self.networks)
+            ],
+        }
+
+    def _add(self, batch: VideoBatch) -> None:
+        lows, labels = [low_of(frames) for frames in batch.frames], self._labels(batch)
+        for part, network in zip(self.truth, self.networks, strict=True):
             part.append(network.logits(batch.frames))
-        made: dict[str, list[Tensor]] = {}
-        for key, method in methods.items():
-            made[key] = [torch.from_numpy(method.make(low, label)) for low, label in zip(lows, labels, strict=True)]
-            scored = range(-done % options.every, len(lows), options.every)
-            _note(method, batch.frames, made[key], lows, networks, scored)
-        added += sum(
-            (a.float() - b.float()).abs().mean().item() for a, b in zip(made[UNGROUNDED], made[PLAIN], strict=True)
-        )
-        takes.append(batch.takes)
-        done += len(batch.frames)
-        say(f"{name}: {done} of {videos.count} windows")
-    return {
-        "set": videos.described,
-        "scored": len(methods[OURS].scores["psnr"]),
-        "network to bilinear + linear, mean 1/255": added / done,
-        "methods": {key: _summary(method) for key, method in methods.items()},
-        "frechet": [
-            _distances(network, part, methods, number, torch.cat(takes))
-            for number, (network, part) in enumerate(zip(networks, truth, strict=True))
-        ],
-    }
+        made = {}
+        for name, method in self.methods.items():
+            results = [torch.from_numpy(method.make(low, label)) for low, label in zip(lows, labels, strict=True)]
+            made[name] = torch.stack(results)
+            self._note(method, batch.frames, made[name], lows)
+        difference = made[UNGROUNDED].float() - made[PLAIN].float()
+        self.added += difference.abs().mean((1, 2, 3, 4)).sum().item()
+        self.takes.append(batch.takes)
+        self.done += len(batch.frames)
 
+    def _labels(self, batch: VideoBatch) -> list[int | None]:
+        """The model's number of the class of each clip, where it knows all classes."""
+        if batch.labels is None or not self.classes:
+            return [None] * len(batch.frames)
+        return [self.known.index(self.videos.classes[label]) for label in batch.labels.tolist()]
 
-def _note(
-    method: Method,
-    truth: Tensor,
-    made: list[Tensor],
-    lows: list[Images],
-    networks: list[FeatureNetwork],
-    scored: range,
-) -> None:
-    """Add the windows of one batch to what is known of a method."""
-    frames = torch.stack(made)
-    method.features = method.features or [[] for _ in networks]
-    for part, network in zip(method.features, networks, strict=True):
-        part.append(network.logits(frames))
-    for result, low in zip(made, lows, strict=True):
-        anchors = from_pixels(result[::TIMES_TIME].numpy(), CPU)
-        method.error = method.error.merge(grounding_error(anchors, from_pixels(low, CPU)))
-    for number in scored:
-        score(method, truth[number], made[number])
+    def _note(self, method: Method, truth: Tensor, made: Tensor, lows: list[Images]) -> None:
+        """Add the windows of one batch to what is known of a method."""
+        for part, network in zip(method.features, self.networks, strict=True):
+            part.append(network.logits(made))
+        for result, low in zip(made, lows, strict=True):
+            anchors = from_pixels(result[::TIMES_TIME].numpy(), CPU)
+            method.error = method.error.merge(grounding_error(anchors, from_pixels(low, CPU)))
+        for number in range(-self.done % self.every, len(made), self.every):
+            score(method, truth[number], made[number])
 
 
 def _summary(method: Method) -> dict[str, float]:
@@ -192,10 +196,12 @@ def _summary(method: Method) -> dict[str, float]:
 
 
 def _distances(
-    network: FeatureNetwork, truth: list[Tensor], methods: dict[str, Method], number: int, takes: Tensor
-) -> dict[str, object]:
-    """Frechet distances to the truth, whole and of its principal components, and how sure the order is."""
-    real = torch.cat(truth)
+    network: FeatureNetwork, real: Tensor, methods: dict[str, Method], number: int, takes: Tensor
+) -> dict[str, Any]:
+    """Frechet distances to the truth, whole and of its principal components, and how sure the order is.
+
+    real: features of the truth; number: which of the networks.
+    """
     made = {name: torch.cat(method.features[number]) for name, method in methods.items()}
     whole = {name: frechet_of_features(real, features) for name, features in made.items()}
     projection = principal_components(real, COMPONENTS)
@@ -233,10 +239,10 @@ def _wins(real: Tensor, first: Tensor, second: Tensor, takes: Tensor) -> float:
 
 def measure(
     folders: dict[str, Path], networks: list[FeatureNetwork], options: Options, say: Callable[[str], None]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """All sets by their names."""
     level = load_level(resolve(options.model))
     own = (level.config.times_space(level.number), level.config.times_time(level.number))
     if own != (TIMES_SPACE, TIMES_TIME):
         raise DataError(f"the last level of {options.model} enlarges by {own}, this benchmark by 4 and 2: name another")
-    return {name: measure_set(folder, name, level, networks, options, say) for name, folder in folders.items()}
+    return {name: SetMeasurement(folder, name, level, networks, options).run(say) for name, folder in folders.items()}
