@@ -30,7 +30,7 @@ def upscale(
         list[str],
         typer.Argument(
             help="Videos (mp4, mov, mkv, webm, gif, ...), folders of PNG frames or of videos, or - for stdin.",
-            metavar="IN...",
+            metavar="IN",
             show_default=False,
         ),
     ],
@@ -90,7 +90,9 @@ def upscale(
     resume: Annotated[
         bool, _option("Go on with a job that was interrupted, to the same result.", "--resume", panel=FILES)
     ] = False,
-    overwrite: Annotated[bool, _option("Replace files that are there.", "--overwrite", panel=FILES)] = False,
+    overwrite: Annotated[
+        bool, _option("Replace files that are there, or begin an interrupted job anew.", "--overwrite", panel=FILES)
+    ] = False,
     skip_existing: Annotated[bool, _option("Keep files that are there.", "--skip-existing", panel=FILES)] = False,
     no_metadata: Annotated[
         bool, _option("Do not write into the file how it was made.", "--no-metadata", panel=FILES)
@@ -116,7 +118,10 @@ def upscale(
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Enlarge videos in space and time; sound, subtitles, timestamps and colours stay as they are."""
+    """Enlarge videos in space and time; sound, subtitles, timestamps and colours stay as they are.
+
+    A job may be interrupted at any moment: no half file is left, and --resume goes on with what was finished.
+    """
     from hvgcli.checkpoints import read_model_config
     from hvgcli.cli import values
     from hvgcli.hub import resolve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from hvgcli.cli.targets import check_template, fill, literal, place, slug
+from hvgcli.cli.targets import check_template, fill, literal, place
 from hvgcli.data.sources import SUFFIXES, natural_key
 from hvgcli.errors import MediaError, UsageError
 from hvgcli.video.encoding import CODECS, Kind
 
 STANDARD = "-"  # stdin as an input, stdout as an output
+RESULT = re.compile(r"(.+)\.x\d+")  # name of a result beside its input
 FIELDS = ("name", "times", "width", "height", "model", "level", "seed")
 OTHER_KIND: Kind = "mkv"  # for containers that are read but not written: it holds nearly everything
 
@@ -45,6 +47,8 @@ class Item:
 
 def find_inputs(inputs: Sequence[str], scratch: Path) -> list[Item]:
     """Videos, folders of PNG frames, and the videos in other folders, in the order of `inputs`.
+
+    In a folder of videos, results that stand beside their inputs are left out: it can be enlarged again.
 
     Standard input is copied into `scratch`, because a video cannot be read from its middle there.
 
@@ -82,6 +86,8 @@ def _at(path: Path) -> list[Item]:
     if any(name.lower().endswith(".png") for name in names):
         return [Item(path.resolve().name, path)]
     videos = [path / name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    stems = {video.stem for video in videos}
+    videos = [video for video in videos if not (match := RESULT.fullmatch(video.stem)) or match[1] not in stems]
     if not videos:
         raise MediaError(f"{path}: has no PNG frames and no videos: name a folder with either")
     return [Item(video.name, video) for video in videos]
@@ -107,7 +113,7 @@ def target_of(item: Item, kind: Kind, frames: int, output: str | None, values: M
     frames: of the result; several PNG frames are a folder.
     """
     template = _template(item, kind, output)
-    path = fill(template, [{"name": slug(item.stem), **values}])[0]
+    path = fill(template, [{"name": item.stem, **values}])[0]
     return place(path, kind, frames)
 
 
@@ -128,13 +134,16 @@ def _template(item: Item, kind: Kind, output: str | None) -> str:
     raise UsageError(f"-o {output} is no folder yet and names no format: write {output}/ or {output}.{kind}")
 
 
-def check_distinct(targets: Sequence[Path]) -> None:
+def check_distinct(targets: Iterable[tuple[Item, Path]]) -> None:
     """`UsageError` where two inputs would give the same file."""
-    seen: set[str] = set()
-    for target in targets:
-        if (known := os.path.abspath(target)) in seen:
-            raise UsageError(f"two inputs would both be {target}: name a folder, or a template with {{name}}")
-        seen.add(known)
+    seen: dict[str, Item] = {}
+    for item, target in targets:
+        other = seen.setdefault(os.path.abspath(target), item)
+        if other is not item:
+            way = "name a folder, or a template with {name}"
+            if other.stem == item.stem:
+                way = "enlarge them one at a time, each with its own -o"
+            raise UsageError(f"{other.name} and {item.name} would both be {target}: {way}")
 
 
 def check_apart(targets: Sequence[Path], sources: Iterable[Path]) -> None:

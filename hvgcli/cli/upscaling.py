@@ -209,11 +209,15 @@ class Upscaling:
             items = find_inputs(inputs, Path(scratch))
             jobs, failures = self._jobs(items, output_path, Path(scratch))
             places = [job.target for _, job in jobs]
-            check_distinct(places)
+            check_distinct((item, job.target) for item, job in jobs)
             check_apart(places, [item.path for item in items] + [file for _, job in jobs for file in job.footage.files])
             kept = unwanted(places, overwrite=overwrite, skip_existing=skip_existing) if places else set()
             if places and len(kept) == len(places):
                 self.output.note("nothing to do: all files are there")
+            elif places:
+                self.output.note(
+                    f"device {device_name(self.level.device)}, {str(self.precision).removeprefix('torch.')}"
+                )
             for item, job in jobs:
                 if job.target in kept:
                     continue
@@ -272,7 +276,6 @@ class Upscaling:
         """Run one job, send or report what it made."""
         began, output = time.perf_counter(), self.output
         output.note(f"{item.name}: {job.enlarger.describe(job.footage.size)}")
-        output.note(f"device {device_name(self.level.device)}, {str(self.precision).removeprefix('torch.')}")
         total = job.total * job.enlarger.times_time
         with output.progress(f"{item.name}: frames", total=total) as advance:
             try:

@@ -42,10 +42,9 @@ class TilePlan:
         rows, columns = len(self.tops), len(self.lefts)
         height, width = self.size
         count = f"{columns}x{rows} tiles" if rows * columns > 1 else "1 tile"
-        shared = [_shared(starts, self.tile) for starts in (self.lefts, self.tops) if len(starts) > 1]
-        overlap = (
-            f", overlapping by {min(low for low, _ in shared)}-{max(high for _, high in shared)}" if shared else ""
-        )
+        shared = [end for starts in (self.lefts, self.tops) if len(starts) > 1 for end in _shared(starts, self.tile)]
+        extent = sorted({min(shared), max(shared)}) if shared else []
+        overlap = f", overlapping by {'-'.join(map(str, extent))}" if extent else ""
         mirrored = ", mirrored beyond its edges to fill them" if min(self.size) < self.tile else ""
         return (
             f"{count} of {self.tile}x{self.tile} for a frame of {width}x{height}{mirrored}{overlap}: "
