@@ -8,17 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hvgcli.layers.recurrence import batch_first, time_first
 from hvgcli.layers.weights import conv2d
-
-
-def _time_first(video: Tensor) -> Tensor:
-    """`(B, T, C, H, W)` -> `(T, B, C, H, W)`, each step dense and channels last."""
-    return video.permute(1, 0, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-
-
-def _batch_first(steps: Tensor) -> Tensor:
-    """`(T, B, C, H, W)` -> `(B, T, C, H, W)` in B, T, H, W, C memory."""
-    return steps.permute(1, 0, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def _unfilled(like: Tensor, steps: int, channels: int) -> Tensor:
@@ -100,7 +91,7 @@ class ConvGRU(nn.Module):
         channels = w_r.shape[0]
         on_h = torch.cat((w_r[:, :channels], w_u[:, :channels]))
         gates_on_x = torch.cat((w_r[:, channels:], w_u[:, channels:]))
-        frames = _time_first(x).flatten(0, 1)
+        frames = time_first(x).flatten(0, 1)
         parts = []  # (T, B, 2C, H, W) of the gates, (T, B, C, H, W) of the candidate
         gates_bias = torch.cat((self.reset.bias, self.update.bias))
         for weight, bias in ((gates_on_x, gates_bias), (w_c[:, :channels], self.candidate.bias)):
@@ -110,4 +101,4 @@ class ConvGRU(nn.Module):
             h = torch.zeros_like(parts[1][0])
         on_h, on_rh = on_h.to(h.dtype), w_c[:, channels:].to(h.dtype)
         states = _Recurrence.apply(*parts, h, on_h, on_rh)
-        return _batch_first(states), states[-1]
+        return batch_first(states), states[-1]
