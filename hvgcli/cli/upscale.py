@@ -101,7 +101,7 @@ def upscale(
         str, _option("auto, or pixels: a level takes tiles of one size, which --dry-run prints.", panel=HARDWARE)
     ] = "auto",
     overlap: Annotated[
-        int | None, _option("Least overlap of tiles, in input pixels. Default: 4.", panel=HARDWARE)
+        int | None, _option("Least overlap of tiles, in input pixels. Default: 2.", panel=HARDWARE)
     ] = None,
     chunk: Annotated[int | None, _option("Source frames computed at a time. Default: 4.", panel=HARDWARE)] = None,
     batch_size: Annotated[
