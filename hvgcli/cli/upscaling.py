@@ -6,6 +6,7 @@ import shlex
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -204,8 +205,8 @@ class Upscaling:
         self, inputs: list[str], output_path: str | None, *, resume: bool, overwrite: bool, skip_existing: bool
     ) -> None:
         """Enlarge every input. Errors: that of a single input, or `PartialFailure` when some of several fail."""
-        with tempfile.TemporaryDirectory(prefix="hvg-") as scratch:
-            self._to_stdout = _goes_to_stdout(inputs, output_path)
+        self._to_stdout = _goes_to_stdout(inputs, output_path)
+        with _scratch(self._to_stdout or STANDARD in inputs) as scratch:
             items = find_inputs(inputs, Path(scratch))
             jobs, failures = self._jobs(items, output_path, Path(scratch))
             places = [job.target for _, job in jobs]
@@ -233,8 +234,8 @@ class Upscaling:
 
     def show_plans(self, inputs: list[str], output_path: str | None) -> None:
         """Say what would be made of each input, in what time and memory."""
-        with tempfile.TemporaryDirectory(prefix="hvg-") as scratch:
-            self._to_stdout = _goes_to_stdout(inputs, output_path)
+        self._to_stdout = _goes_to_stdout(inputs, output_path)
+        with _scratch(self._to_stdout or STANDARD in inputs) as scratch:
             items = find_inputs(inputs, Path(scratch))
             jobs, failures = self._jobs(items, output_path, Path(scratch))
             for item, job in jobs:
@@ -351,6 +352,11 @@ class Upscaling:
             for _ in enlarger.enlarge(noise, every, TRIAL_FRAMES):
                 pass
         return (time.perf_counter() - began) / enlarger.tile_frames((side, side), TRIAL_FRAMES)
+
+
+def _scratch(needed: bool) -> AbstractContextManager[str]:
+    """A temporary folder for what comes from or goes to a pipe; none otherwise, for a kill would leave it behind."""
+    return tempfile.TemporaryDirectory(prefix="hvg-") if needed else nullcontext("")
 
 
 def _goes_to_stdout(inputs: list[str], output_path: str | None) -> bool:

@@ -107,3 +107,12 @@ def test_one_result_is_not_made_twice(tmp_path: Path) -> None:
         check_distinct([(first, Path("x.mp4")), (second, Path("./x.mp4"))])
     with pytest.raises(UsageError, match="each with its own -o"):
         check_distinct([(first, Path("x.mp4")), (third, Path("x.mp4"))])
+
+
+def test_standard_input_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    """Its copy has another path and time in each run, and --resume goes on all the same."""
+    for name, data in (("one", b"same"), ("two", b"same"), ("three", b"other")):
+        (tmp_path / name).write_bytes(data)
+    one, two, three = (Item("stdin", tmp_path / name, standard=True).identity() for name in ("one", "two", "three"))
+    assert one == two != three
+    assert Item("one", tmp_path / "one").identity() is None
