@@ -177,8 +177,8 @@ class Lab:
 
     def measured(self, model: Path, frames: int) -> dict[str, float]:
         """`scores` of windows of so many frames; of whole videos for `FULL`."""
-        videos = self.generated(load(model), frames)
-        return self.scores(self.features(batch.frames for batch in videos.batches(BATCH)), frames)
+        made = extract(self.generated(load(model), frames), self.network, batch=BATCH, cache=cache_folder())
+        return self.scores((made.logits, made.pooled), frames)
 
     def reference(self, frames: int) -> dict[str, float]:
         """What the clips of `train` score: no model that has not learnt them by heart gets below it."""
@@ -212,7 +212,7 @@ Row = dict[str, object]
 
 
 def matching(lab: Lab) -> list[Row]:
-    """HVG table 2: on the training length both look alike; unrolled, only the grounded one stays good."""
+    """HVG table 2: the matching discriminator, on the training length and unrolled."""
     rows = [_reference_row(lab, "matching discriminator", frames) for frames in (FULL // 2, FULL)]
     for variant, name in (("base", "with"), ("no-matching", "without")):
         model = lab.model(variant)
@@ -223,7 +223,7 @@ def matching(lab: Lab) -> list[Row]:
 
 
 def window(lab: Lab) -> list[Row]:
-    """HVG table 3: a longer window costs more memory and scores better."""
+    """HVG table 3: the window that level 2 is trained on."""
     rows = [_reference_row(lab, "outline frames in training", FULL)]
     for variant, frames in (("window-3", 3), ("base", 6)):
         seconds = _seconds_per_step(lab.runs / f"level2-{variant}")
@@ -242,7 +242,7 @@ def _seconds_per_step(run: Path) -> float:
 
 
 def units(lab: Lab) -> list[Row]:
-    """HVG figure 9: both kinds of units over training."""
+    """HVG figure 9: recurrent and separable 3D units in the upsampler, over training."""
     rows = [_reference_row(lab, "units", FULL)]
     for third in (1, 2, 3):
         for variant, name in (("base", "separable 3D"), ("recurrent", "ConvGRU")):
@@ -252,7 +252,7 @@ def units(lab: Lab) -> list[Row]:
 
 
 def quarters(lab: Lab) -> list[Row]:
-    """Does a video that is unrolled to four times its training length degrade? Each quarter against real windows."""
+    """The quarters of a video of four times the training length, each against real windows."""
     videos = lab.generated(load(lab.model()), TIMES * FULL, TIMES * FULL)
     parts: list[list[Features]] = [[] for _ in range(TIMES)]
     for batch in videos.batches(BATCH):
@@ -268,7 +268,7 @@ def quarters(lab: Lab) -> list[Row]:
 
 
 def standing(lab: Lab) -> list[Row]:
-    """HVG appendix A: standing statistics against those of the batch at hand, at several batch sizes."""
+    """HVG appendix A: standing statistics, and those of the batch at hand."""
     path = lab.model()
     rows = [_reference_row(lab, "statistics", FULL)]
     rows.append({"statistics": "standing, 200 passes", "frames": FULL} | lab.measured(path, FULL))
