@@ -34,8 +34,17 @@ def tune_allocator() -> None:
         libc.mallopt(_M_TOP_PAD, 64 << 20)
 
 
+def trim_allocator() -> None:
+    """Give freed memory back to the system: between parts of a long job, so that holes in it do not add up.
+
+    Does nothing where the C library is not glibc.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def choose_device(name: str) -> torch.device:
-    """"auto", "cpu", "cuda", "cuda:1", "mps" -> a device that is there; `ResourceError` otherwise."""
+    """ "auto", "cpu", "cuda", "cuda:1", "mps" -> a device that is there; `ResourceError` otherwise."""
     import torch
 
     if name == "auto":

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from hvgcli import __version__
 from hvgcli.checkpoints import locked, read_json, write_json
 from hvgcli.errors import MediaError, UsageError
+from hvgcli.runtime import trim_allocator
 from hvgcli.sampling.grounding import GroundingError
 from hvgcli.sampling.upscale import Enlarger, Images, enlarge_alpha
 from hvgcli.video.encoding import Encoding
@@ -228,6 +229,7 @@ class Job:
                 progress(len(made.images))
         noted = {"sha256": _sha256(self._segment(number)), "grounding": asdict(error)}
         write_json(self._note(number), noted)
+        trim_allocator()
         return error
 
     def _write(self, writer: SegmentWriter, at: int, image: Images, shown: dict[int, _Shown]) -> None:
