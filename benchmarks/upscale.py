@@ -31,7 +31,6 @@ from hvgcli.video.ffmpeg import ffmpeg_program
 SIZES = ((48, 64), (72, 96), (120, 160))
 LENGTHS, QUICK_LENGTHS = (16, 48, 96), (8, 16, 32)
 RATE = 15
-ROUNDS = 3  # the two sides take turns, so that a slow spell of the machine meets both
 
 
 # ---- speed and memory -----------------------------------------------------------------------------
@@ -74,7 +73,7 @@ def run_process(command: list[str], target: Path) -> dict[str, float]:
 
 
 def measure_speed(lengths: tuple[int, ...], rounds: int) -> dict[str, Any]:
-    """Both sides, of all sizes and lengths: medians over the rounds."""
+    """Both sides, of all sizes and lengths: medians over the rounds. They take turns: a slow spell meets both."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source.mp4", Path(folder) / "target.mp4"
@@ -143,7 +142,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--part", action="append", choices=("speed", "quality"), help="default: both")
-    parser.add_argument("--quick", action="store_true", help="speed: shorter clips, one round")
+    parser.add_argument("--quick", action="store_true", help="speed: shorter clips")
+    parser.add_argument("--rounds", type=int, default=3, help="speed: in which the sides take turns")
     parser.add_argument("--model", default="hvg-mini", help="quality: the model")
     parser.add_argument("--features", action="append", help="quality: frames, i3d or a TorchScript file; repeat")
     parser.add_argument("--windows", type=int, default=96, help="quality: of each set")
@@ -160,7 +160,7 @@ def main(arguments: list[str]) -> None:
     kept = RESULTS / "upscale.json"
     result: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if "speed" in parts:  # first: a process as large as the other part would count as the memory of its children
-        result["speed"] = measure_speed(*((QUICK_LENGTHS, 1) if options.quick else (LENGTHS, ROUNDS)))
+        result["speed"] = measure_speed(QUICK_LENGTHS if options.quick else LENGTHS, options.rounds)
     if "quality" in parts:
         result["quality"] = measure_quality(options)
     for part in parts:

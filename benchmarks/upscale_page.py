@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 OURS, UNGROUNDED, PEER, PLAIN = "ours", "ours, --no-ground", "lanczos + minterpolate", "bilinear + linear"
+BETWEEN = "ours, minterpolate between"
 MEASURES = {"psnr": True, "ssim": True}  # whether more is better
 
 
@@ -98,6 +99,7 @@ def quality_part(quality: dict[str, Any]) -> list[str]:
         "(fitted on the truth). Distances of so few windows are far above those of many, for all methods alike:",
         "compare them within a table only. Grounding is the mean of |f_s f_t(result) - input| in 1/255. `grounded`",
         "is the correction that `hvg upscale` makes of its own result, applied to another method.",
+        f"`{BETWEEN}` keeps our frames that have an input, and replaces those between by ffmpeg's.",
     ]
     lines += ["", *summary(quality["sets"])]
     for name, found in quality["sets"].items():
@@ -109,13 +111,13 @@ def set_part(name: str, found: dict[str, Any], quality: dict[str, Any]) -> list[
     described, measured = found["set"], found["frechet"]
     heads = ["method", "PSNR, dB", "at input frames", "between", "SSIM", "grounding"]
     for one in measured:
-        heads += [f"FD[{one['network']}]", f"pca{one['components']}"]
+        heads += forms(one)
     rows = []
     for method, scores in found["methods"].items():
         row = [method, *(f"{scores[key]:.2f}" for key in ("psnr", "psnr at input", "psnr between"))]
         row += [f"{scores['ssim']:.4f}", f"{scores['grounding, 1/255']:.2f}"]
         for one in measured:
-            row += [f"{one[key][method]:.2f}" for key in ("distance", "distance of components")]
+            row += [f"{one[key][method]:.2f}" for key in forms(one).values()]
         rows.append(row)
     return [
         f"### {name}: {described['videos']} windows of {described['takes']} takes",
@@ -148,14 +150,8 @@ def verdicts(found: dict[str, Any]) -> list[str]:
 
 def summary(sets: dict[str, Any]) -> list[str]:
     """What all sets say together, before their tables."""
-    lines = []
-    for other in (PEER, f"{PEER}, grounded"):
-        rows = [row for found in sets.values() for row in comparisons(found, other)]
-        words = []
-        for kind, chosen in (("PSNR and SSIM", "PS"), ("the Frechet distance", "F")):
-            part = [(ours > theirs) == more for label, ours, theirs, more in rows if label[0] in chosen]
-            words.append(f"{sum(part)} of {len(part)} comparisons by {kind}")
-        lines.append(f"- Against {other}, ours is better in {' and '.join(words)}.")
+    pairs = [(ours, other) for ours in (OURS, BETWEEN) for other in (PEER, f"{PEER}, grounded")]
+    lines = [_tally(sets, ours, other) for ours, other in pairs]
     added = [found["network to bilinear + linear, mean 1/255"] for found in sets.values()]
     shares = [network_share(found["methods"]) for found in sets.values()]
     lines.append(
@@ -166,19 +162,35 @@ def summary(sets: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _tally(sets: dict[str, Any], ours: str, other: str) -> str:
+    rows = [row for found in sets.values() for row in comparisons(found, other, ours)]
+    words = []
+    for kind, chosen in (("PSNR and SSIM", "PS"), ("the Frechet distance", "F")):
+        part = [(first > second) == more for label, first, second, more in rows if label[0] in chosen]
+        words.append(f"{sum(part)} of {len(part)} comparisons by {kind}")
+    return f"- *{ours}* is better than *{other}* in {' and '.join(words)}."
+
+
 def network_share(methods: dict[str, Any]) -> float:
     """Share of the gain in PSNR over plain interpolation that is there before grounding."""
     plain, network, whole = (methods[name]["psnr"] for name in (PLAIN, UNGROUNDED, OURS))
     return (network - plain) / (whole - plain) if whole != plain else 0.0
 
 
-def comparisons(found: dict[str, Any], other: str) -> list[tuple[str, float, float, bool]]:
-    """(measure, of ours, of the other, whether more is better)."""
-    ours, theirs = found["methods"][OURS], found["methods"][other]
-    rows = [(key.upper(), ours[key], theirs[key], more) for key, more in MEASURES.items()]
+def forms(measured: dict[str, Any]) -> dict[str, str]:
+    """Name of each distance of one network -> where its values are; components only where they are fewer."""
+    whole = {f"FD[{measured['network']}]": "distance"}
+    if measured["components"] == measured["dimensions"]:
+        return whole
+    return whole | {f"FD[{measured['network']},pca{measured['components']}]": "distance of components"}
+
+
+def comparisons(found: dict[str, Any], other: str, ours: str = OURS) -> list[tuple[str, float, float, bool]]:
+    """(measure, of `ours`, of `other`, whether more is better)."""
+    first, second = found["methods"][ours], found["methods"][other]
+    rows = [(key.upper(), first[key], second[key], more) for key, more in MEASURES.items()]
     for one in found["frechet"]:
-        for key, suffix in (("distance", ""), ("distance of components", f",pca{one['components']}")):
-            rows.append((f"FD[{one['network']}{suffix}]", one[key][OURS], one[key][other], False))
+        rows += [(name, one[key][ours], one[key][other], False) for name, key in forms(one).items()]
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,26 +15,39 @@ from hvgcli.video.ffmpeg import ffmpeg_program
 
 PADDED = 3
 """Frames repeated before and after a clip: minterpolate looks two frames ahead, and drops the last ones otherwise."""
+MOVING = "minterpolate=fps=50:scd=none"
+"""The detection of cuts is off: the repeated frames would look like one."""
+
+
+def _ffmpeg(frames: Images, filters: list[str], times_space: int) -> Images:
+    """Frames uint8 (T, H, W, 3) through filters that enlarge them and double their rate -> (2T, kH, kW, 3).
+
+    Frame 2i is input i; the last frame has no successor and repeats it. Planes are 4:4:4, so that no colour is lost.
+    """
+    count, height, width, _ = frames.shape
+    pad = f"tpad=start={PADDED}:stop={PADDED}:start_mode=clone:stop_mode=clone"
+    command = [ffmpeg_program(), "-hide_banner", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", "25", "-i", "-", "-vf", ",".join(("format=yuv444p", pad, *filters))]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, check=True, input=frames.tobytes(), stdout=subprocess.PIPE)
+    made = torch.frombuffer(bytearray(done.stdout), dtype=torch.uint8)
+    return made.view(-1, times_space * height, times_space * width, 3)[2 * PADDED : 2 * (PADDED + count)].numpy()
 
 
 def lanczos_minterpolate(low: Images, *, enlarge_first: bool = True) -> Images:
     """Frames uint8 (T, H, W, 3) -> (2T, 4H, 4W, 3), by ffmpeg's scale=lanczos and minterpolate, nothing encoded.
 
-    Frame 2i is input i, enlarged; the last frame has no successor and repeats it. Planes are 4:4:4, so that no
-    colour is lost on the way. The detection of cuts is off: the repeated frames would look like one.
-
     enlarge_first: motion is sought in the enlarged frames; otherwise in the input, which is faster.
     """
-    count, height, width, _ = low.shape
-    scale, moving = f"scale={4 * width}:{4 * height}:flags=lanczos", "minterpolate=fps=50:scd=none"
-    pad = f"tpad=start={PADDED}:stop={PADDED}:start_mode=clone:stop_mode=clone"
-    filters = ["format=yuv444p", pad, *((scale, moving) if enlarge_first else (moving, scale))]
-    command = [ffmpeg_program(), "-hide_banner", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-    command += ["-s", f"{width}x{height}", "-r", "25", "-i", "-", "-vf", ",".join(filters)]
-    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    done = subprocess.run(command, check=True, input=low.tobytes(), stdout=subprocess.PIPE)
-    frames = torch.frombuffer(bytearray(done.stdout), dtype=torch.uint8).view(-1, 4 * height, 4 * width, 3)
-    return frames[2 * PADDED : 2 * (PADDED + count)].numpy()
+    scale = "scale=iw*4:ih*4:flags=lanczos"
+    return _ffmpeg(low, [scale, MOVING] if enlarge_first else [MOVING, scale], 4)
+
+
+def minterpolate_between(made: Images) -> Images:
+    """An enlarged clip (2T, H, W, 3) whose frames with an input stay, and those between are ffmpeg's, of them."""
+    result = made.copy()
+    result[1::2] = _ffmpeg(np.ascontiguousarray(made[::2]), [MOVING], 1)[1::2]
+    return result
 
 
 def bilinear_linear(low: Images) -> Images:

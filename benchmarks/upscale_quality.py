@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from upscale_page import OURS, PEER, PLAIN, UNGROUNDED
-from upscale_peer import bilinear_linear, grounded, lanczos_minterpolate
+from upscale_page import BETWEEN, OURS, PEER, PLAIN, UNGROUNDED
+from upscale_peer import bilinear_linear, grounded, lanczos_minterpolate, minterpolate_between
 
 from hvgcli.data.clips import scan
 from hvgcli.data.pyramid import downsample_space, subsample_time
@@ -97,6 +97,7 @@ def all_methods(level: Level, classes: bool, variants: bool) -> dict[str, Method
     """By name, in the order of the table. classes: whether the clips have the model's classes."""
     methods: dict[str, Callable[[Images, int | None], Images]] = {OURS: ours(level)}
     methods[UNGROUNDED] = ours(level, ground=False)
+    methods[BETWEEN] = lambda low, label: minterpolate_between(methods[OURS](low, None))
     if classes:
         methods["ours, --class of the clip"] = by_class(level)
     if variants:
