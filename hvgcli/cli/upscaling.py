@@ -33,6 +33,7 @@ from hvgcli.video.remux import send
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BASE_BYTES = 400 << 20  # Python, torch, PyAV and the encoder
+GROUNDED = 1 / 255  # what is promised of the mean error, in [0, 1] units
 TRIAL_FRAMES = 8  # source frames that --dry-run enlarges to know how fast this machine is
 
 
@@ -285,19 +286,32 @@ class Upscaling:
                 if job.unfinished and not self._to_stdout:
                     output.note(f"what is finished is kept in {job.folder}: the same command with --resume goes on")
                 raise
-        for warning in done.warnings:
+        warnings = [*done.warnings, *self._shortfalls(job, done)]
+        for warning in warnings:
             output.warn(f"{item.name}: {warning}")
         record = self._record(item, job) | {
             "seconds": round(time.perf_counter() - began, 3),
             "segments_kept": done.resumed,
             "grounding_error": done.error.mean if self.request.ground else None,
-            "warnings": list(done.warnings),
+            "warnings": warnings,
         }
         if self._to_stdout:
             send(job.target, cast(BinaryIO, sys.stdout.buffer))
         else:
             output.emit(record, line=str(job.target), ident=job.target)
         self._tell(record, done)
+
+    def _shortfalls(self, job: Job, done: Done) -> list[str]:
+        """What the result could not keep of the picture itself."""
+        found = []
+        if job.footage.alpha and not job.encoding.keeps_alpha:
+            found.append(f"what is transparent is black now: {job.encoding.kind} cannot hold it, gif and png can")
+        if self.request.ground and done.error.mean > GROUNDED:
+            found.append(
+                f"downsampled it is {255 * done.error.mean:.1f}/255 from the input, not 1/255 or less: "
+                "the input has more contrast between neighbouring pixels than any larger picture gives"
+            )
+        return found
 
     def _tell(self, record: dict[str, Any], done: Done) -> None:
         """What people want to know of a finished file."""

@@ -208,6 +208,27 @@ def test_a_gif_keeps_what_is_transparent(upscale: Upscale, place: Path) -> None:
     assert [int(frame[1, 1, 3]) for frame in shown] == [0] * 6
 
 
+def test_transparency_that_cannot_be_kept_is_told(upscale: Upscale, place: Path) -> None:
+    pixels = np.full((8, 8, 4), 200, np.uint8)
+    pixels[2:6, 2:6, 3] = 0
+    Image.fromarray(pixels).save(place / "in.png")
+    code, out, err = upscale("in.png", "-o", "out.mp4", "--json")
+    assert code == 0, err
+    assert "what is transparent is black now" in record(out)["warnings"][0]  # type: ignore[index]
+    assert "hvg: warning: in.png: what is transparent is black now" in err
+    assert upscale("in.png", "-o", "out.png")[2].count("warning") == 0
+
+
+def test_an_input_that_no_larger_picture_gives_is_told(upscale: Upscale, place: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (16, 16, 1), np.uint8).repeat(3, 2) * 255
+    Image.fromarray(noise).save(place / "in.png")
+    code, out, _ = upscale("in.png", "--json")
+    told = record(out)
+    assert code == 0
+    assert told["grounding_error"] > 1 / 255  # type: ignore[operator]
+    assert "more contrast between neighbouring pixels" in told["warnings"][0]  # type: ignore[index]
+
+
 def test_through_a_pipe(place: Path, models: Path) -> None:
     clip(place / "in.mp4", 4)
     command = [sys.executable, "-m", "hvgcli", "upscale", "--model", str(models / "tiny"), "-"]
