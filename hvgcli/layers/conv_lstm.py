@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvgcli.layers.recurrence import input_parts, shared, split_weights, unrolled
+from hvgcli.layers.recurrence import input_parts, shared, split_channels, split_weights, unrolled
 from hvgcli.layers.weights import conv2d
 
 
@@ -39,9 +39,9 @@ class ConvLSTM(nn.Module):
         from_h = shared(on_h, parts[0])
 
         def step(state: Tensor, part: Tensor) -> Tensor:
-            h, memory = state.chunk(2, dim=1)
-            gates, g = (from_h(h) + part).split((3 * half, half), dim=1)
-            i, f, o = gates.sigmoid().chunk(3, dim=1)
+            h, memory = split_channels(state, (half, half))
+            gates, g = split_channels(from_h(h) + part, (3 * half, half))
+            i, f, o = split_channels(gates.clone(memory_format=torch.channels_last).sigmoid_(), (half, half, half))
             memory = f * memory + i * F.relu(g)
             return torch.cat((o * F.relu(memory), memory), dim=1)
 

@@ -24,16 +24,22 @@ def batch_first(steps: Tensor) -> Tensor:
     return steps.permute(1, 0, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
+def split_channels(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """`(B, sum of sizes, H, W)` -> views `(B, size, H, W)`.
+
+    They are taken from B, H, W, C memory, so that their gradients are put together in it, whatever their order.
+    """
+    return [part.permute(0, 3, 1, 2) for part in x.permute(0, 2, 3, 1).split(list(sizes), dim=-1)]
+
+
 def _apply(x: Tensor, weight: Tensor) -> Tensor:
     """A size-keeping convolution, or a linear map where the weight is a matrix; no bias."""
     return F.conv2d(x, weight, padding=weight.shape[-1] // 2) if weight.ndim == 4 else F.linear(x, weight)
 
 
-def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
-    if weight.ndim == 2:
-        return grad @ weight
-    # A size-keeping convolution's input gradient is a convolution with the mirrored, transposed kernel.
-    return _apply(grad, weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last))
+def mirrored(weight: Tensor) -> Tensor:
+    """The kernel of a size-keeping convolution's input gradient, which is itself such a convolution."""
+    return weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 def _weight_gradient(x: Tensor, weight: Tensor, grad: Tensor) -> Tensor:
@@ -42,31 +48,60 @@ def _weight_gradient(x: Tensor, weight: Tensor, grad: Tensor) -> Tensor:
     return torch.nn.grad.conv2d_weight(x, list(weight.shape), grad, padding=weight.shape[-1] // 2)
 
 
+class _Uses:
+    """What the uses of one weight leave for the way back: inputs and gradients of outputs, one pair a timestep."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._walk = -1
+        self._mirrored: Tensor | None = None
+
+    def leave(self, x: Tensor, grad: Tensor) -> None:
+        """One use's input and the gradient of its output."""
+        walk = torch._C._current_graph_task_id()
+        if walk != self._walk:  # an earlier walk, which was not asked for the weight, may have left pairs
+            self._pairs.clear()
+            self._walk = walk
+        self._pairs.append((x, grad))
+
+    def input_gradient(self, grad: Tensor, weight: Tensor) -> Tensor:
+        """The gradient of one use's input."""
+        if weight.ndim == 2:
+            return grad @ weight
+        if self._mirrored is None:
+            self._mirrored = mirrored(weight)
+        return _apply(grad, self._mirrored)
+
+    def weight_gradient(self, weight: Tensor) -> Tensor | None:
+        """The gradient of the weight over all uses that were walked back, which are then forgotten."""
+        if not self._pairs:
+            return None
+        inputs, outputs = (torch.cat(part) for part in zip(*self._pairs, strict=True))
+        self._pairs.clear()
+        return _weight_gradient(inputs, weight, outputs)
+
+
 class _Shared(torch.autograd.Function):
-    """The weight itself; its gradient is made once, of what all uses of it have left in `uses`."""
+    """The weight itself; its gradient is made once, when all uses have been walked back."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, uses: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, uses: _Uses) -> Tensor:
         ctx.uses = uses
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(False)  # the uses give none
         ctx.save_for_backward(weight)
         return weight.view_as(weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
-        if not ctx.uses:
-            return None, None
-        inputs, outputs = (torch.cat(part) for part in zip(*ctx.uses, strict=True))
-        ctx.uses.clear()  # the graph may be walked again
-        return _weight_gradient(inputs, ctx.saved_tensors[0], outputs), None
+        return ctx.uses.weight_gradient(ctx.saved_tensors[0]), None
 
 
 class _Use(torch.autograd.Function):
     """One use of a shared weight: its way back carries the gradient of its input alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, uses: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, uses: _Uses) -> Tensor:
         ctx.uses = uses
         ctx.save_for_backward(x, weight)
         return _apply(x, weight)
@@ -76,8 +111,8 @@ class _Use(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
-            ctx.uses.append((x, grads[0]))
-        return (_input_gradient(grads[0], weight) if ctx.needs_input_grad[0] else None), None, None
+            ctx.uses.leave(x, grads[0])
+        return (ctx.uses.input_gradient(grads[0], weight) if ctx.needs_input_grad[0] else None), None, None
 
 
 def shared(weight: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
@@ -87,9 +122,11 @@ def shared(weight: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
     gradient of all timesteps is a single convolution or product.
     """
     weight = weight.to(like.dtype)
+    if weight.ndim == 4:  # channels last as the states are: wide convolutions gain up to a quarter on a processor
+        weight = weight.contiguous(memory_format=torch.channels_last)
     if not torch.is_grad_enabled():
         return lambda x: _apply(x, weight)
-    uses: list[tuple[Tensor, Tensor]] = []
+    uses = _Uses()
     token = _Shared.apply(weight, uses)
     return lambda x: _Use.apply(x, token, uses)
 
@@ -120,9 +157,10 @@ def input_parts(x: Tensor, weight: Tensor, bias: Tensor, steps: int | None) -> S
 
 def unrolled(step: Step, parts: Sequence[Tensor], state: Tensor | None, channels: int) -> tuple[Tensor, Tensor]:
     """`step(state, part)` for every part -> all states `(B, T, C, H, W)`, the last one `(B, C, H, W)`."""
+    batch, _, height, width = parts[0].shape
     if state is None:
-        batch, _, height, width = parts[0].shape
         state = parts[0].new_zeros((batch, height, width, channels)).permute(0, 3, 1, 2)
+    state = state.to(parts[0].dtype, memory_format=torch.channels_last)
     states = []
     for part in parts:
         state = step(state, part)

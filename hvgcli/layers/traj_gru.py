@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hvgcli.layers.recurrence import input_parts, shared, split_weights, unrolled
+from hvgcli.layers.recurrence import input_parts, shared, split_channels, split_weights, unrolled
 from hvgcli.layers.warping import FactorisedKernels, warp
 from hvgcli.layers.weights import conv2d
 
@@ -37,9 +37,9 @@ class KTrajGRU(nn.Module):
         kernels = self.kernels.ready(parts[0])
 
         def step(h: Tensor, part: Tensor) -> Tensor:
-            theta_x, gates_x, c_x = part.split(sizes, dim=1)
+            theta_x, gates_x, c_x = split_channels(part, sizes)
             warped = warp(h, kernels(from_h(h) + theta_x))
-            r, u = (from_warped(warped) + gates_x).sigmoid().chunk(2, dim=1)
+            r, u = split_channels((from_warped(warped) + gates_x).sigmoid(), (channels, channels))
             c = torch.tanh(from_reset(r * warped) + c_x)
             return torch.lerp(c, h, u)
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from hvgcli.layers.recurrence import shared
+from hvgcli.layers.recurrence import shared, split_channels
 from hvgcli.layers.weights import conv2d, linear
 
 KERNEL = 3
@@ -162,7 +162,7 @@ class FactorisedKernels(nn.Module):
         biases = [bias.to(like.dtype) for bias in (self.hidden.bias, self.basis.bias)]
 
         def kernels(first: Tensor) -> Tensor:
-            features, selection = first.split((self.features.out_channels, self.selection.out_channels), dim=1)
+            features, selection = split_channels(first, (self.features.out_channels, self.selection.out_channels))
             pooled = F.relu(F.adaptive_max_pool2d(features, POOLED)).flatten(1)  # (B, 16 C)
             logits = basis(F.relu(hidden(pooled) + biases[0])) + biases[1]
             basis_kernels = _exact(logits).unflatten(1, (-1, KERNEL**2)).softmax(dim=2)  # (B, N, k*k)

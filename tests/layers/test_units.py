@@ -179,6 +179,19 @@ def test_the_way_back_can_be_walked_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_walk_for_x_alone_leaves_nothing_behind(name: str) -> None:
+    unit = make_unit(name)
+    x, state = make_input()
+    x.requires_grad_()
+    outputs, _ = unit(x, state)
+    torch.autograd.grad(outputs.square().sum(), x, retain_graph=True)
+    got = torch.autograd.grad(outputs[:, 0].square().sum(), list(unit.parameters()))
+    expected = torch.autograd.grad(unit(x[:, :1], state)[0].square().sum(), list(unit.parameters()))
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_frozen_weights_let_the_gradient_through(name: str) -> None:
     unit = make_unit(name)
     x, state = make_input()
@@ -253,10 +266,10 @@ def test_trains_in_bfloat16(name: str) -> None:
     exact = unit(x, None)[0].detach()
     with torch.autocast("cpu", torch.bfloat16):
         outputs, state = unit(x, None)
-        again, _ = unit(x[:, :1], state)
+        again, _ = unit(x[:, :1], state.float())  # as from an encoder in full precision
     assert outputs.dtype == again.dtype == torch.bfloat16
     torch.testing.assert_close(outputs.detach().float(), exact, rtol=0.05, atol=0.05)
-    outputs.float().square().mean().backward()
+    (outputs.float().square().mean() + again.float().square().mean()).backward()
     assert all(
         p.grad is not None and p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in unit.parameters()
     )
@@ -302,3 +315,16 @@ def test_steps_needs_a_single_timestep() -> None:
     x, state = make_input()
     with pytest.raises(ValueError, match="got 3 timesteps of x and steps=2"):
         unit(x, state, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_kept_between_pieces_does_not_grow(name: str) -> None:
+    unit = make_unit(name)
+    x, state = make_input()
+    kept = []
+    with torch.no_grad():
+        for _ in range(4):
+            _, state = unit(x, state)
+            kept.append(state.untyped_storage().nbytes())
+    assert len(set(kept)) == 1
+    assert kept[0] <= (T + 1) * state.nbytes
