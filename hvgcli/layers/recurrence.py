@@ -124,7 +124,7 @@ def shared(weight: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
     weight = weight.to(like.dtype)
     if weight.ndim == 4:  # channels last as the states are: wide convolutions gain up to a quarter on a processor
         weight = weight.contiguous(memory_format=torch.channels_last)
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():  # a compiler does not see what the uses leave
         return lambda x: _apply(x, weight)
     uses = _Uses()
     token = _Shared.apply(weight, uses)

@@ -328,3 +328,17 @@ def test_what_is_kept_between_pieces_does_not_grow(name: str) -> None:
             kept.append(state.untyped_storage().nbytes())
     assert len(set(kept)) == 1
     assert kept[0] <= (T + 1) * state.nbytes
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+@pytest.mark.parametrize("name", ["ConvLSTM", "TSRU_p"])
+def test_compiled_units_have_the_same_gradients(name: str) -> None:
+    unit = make_unit(name)
+    x, _ = make_input(2)
+    outputs, _ = unit(x, None)
+    expected = torch.autograd.grad(outputs.square().sum(), list(unit.parameters()))
+    compiled, _ = torch.compile(unit, backend="aot_eager")(x, None)
+    torch.testing.assert_close(compiled, outputs, rtol=1e-12, atol=1e-12)
+    got = torch.autograd.grad(compiled.square().sum(), list(unit.parameters()))
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
