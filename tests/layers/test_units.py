@@ -330,7 +330,7 @@ def test_what_is_kept_between_pieces_does_not_grow(name: str) -> None:
     assert kept[0] <= (T + 1) * state.nbytes
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
 @pytest.mark.parametrize("name", ["ConvLSTM", "TSRU_p"])
 def test_compiled_units_have_the_same_gradients(name: str) -> None:
     unit = make_unit(name)
