@@ -100,6 +100,7 @@ class Lab:
         self.train, self.val = options.data / "train", options.data / "val"
         self.runs, self.num, self.options = options.runs, options.num, options
         self.steps = (options.outline_steps, options.steps)
+        self.passes = ("--passes", options.passes)
         self._network: FeatureNetwork | None = None
         self._real: dict[tuple[Path, int], FeatureSet] = {}
 
@@ -122,7 +123,20 @@ class Lab:
         return run / f"model-{share}-of-3"
 
     def _train(self, level: int, preset: Path, run: Path, steps: int, *more: object) -> None:
-        hvg("train-level", level, "--data", self.train, "--preset", preset, "--out", run, "--steps", steps, *more)
+        hvg(
+            "train-level",
+            level,
+            "--data",
+            self.train,
+            "--preset",
+            preset,
+            "--out",
+            run,
+            "--steps",
+            steps,
+            *self.passes,
+            *more,
+        )
 
     def _preset(self, variant: str) -> Path:
         known = preset(self.steps, len([folder for folder in self.train.iterdir() if folder.is_dir()]))
@@ -226,9 +240,8 @@ def window(lab: Lab) -> list[Row]:
     """HVG table 3: the window that level 2 is trained on."""
     rows = [_reference_row(lab, "outline frames in training", FULL)]
     for variant, frames in (("window-3", 3), ("base", 6)):
-        seconds = _seconds_per_step(lab.runs / f"level2-{variant}")
         rows.append({"outline frames in training": frames, "frames": FULL} | lab.measured(lab.model(variant), FULL))
-        rows[-1]["seconds a step"] = seconds
+        rows[-1]["seconds a step"] = _seconds_per_step(lab.runs / f"level2-{variant}")
     return rows
 
 
@@ -271,8 +284,8 @@ def standing(lab: Lab) -> list[Row]:
     """HVG appendix A: standing statistics, and those of the batch at hand."""
     path = lab.model()
     rows = [_reference_row(lab, "statistics", FULL)]
-    rows.append({"statistics": "standing, 200 passes", "frames": FULL} | lab.measured(path, FULL))
-    for batch in (2, 8, 32):
+    rows.append({"statistics": f"standing, {lab.options.passes} passes", "frames": FULL} | lab.measured(path, FULL))
+    for batch in (size for size in (2, 8, 32) if size <= lab.num):
         fake = lab.features(_by_batch(lab.generated(load(path), FULL), batch))
         rows.append({"statistics": f"of a batch of {batch}", "frames": FULL} | lab.scores(fake, FULL))
     return rows
@@ -338,6 +351,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the table goes")
     parser.add_argument("--outline-steps", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=600, help="of level 2")
+    parser.add_argument("--passes", type=int, default=200, help="for standing statistics")
     parser.add_argument("--num", type=int, default=720, help="videos, at most")
     parser.add_argument("--features", default="frames", help="frames, i3d, or a TorchScript file")
     options = parser.parse_args()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -46,3 +47,20 @@ def test_the_sheet_shows_input_and_result_of_the_same_moment(made: Path) -> None
     for enlarged in (ours, drawn):  # the first row is of an input frame, so both are that frame again when reduced
         reduced = Image.fromarray(enlarged).resize((64, 48), Image.Resampling.BILINEAR)
         assert np.abs(np.asarray(reduced).astype(float) - shown).mean() < 1
+
+
+@pytest.mark.slow
+def test_ablations_make_their_tables(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+    for part, seed in (("train", 0), ("val", 50)):
+        for number, label in enumerate(("calm", "wild", "calm", "wild")):
+            (tmp_path / part / label).mkdir(parents=True, exist_ok=True)
+            make_clip(tmp_path / part / label / f"{number}.mp4", frames=30, size=(36, 36), seed=seed + number)
+    tiny = ["--outline-steps", "2", "--steps", "3", "--num", "12", "--passes", "2"]
+    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]
+    for name in ("matching", "standing"):
+        script = [sys.executable, str(EXAMPLES / "ablate.py"), name, str(tmp_path), *tiny, *places]
+        done = subprocess.run(script, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        rows = [line for line in (tmp_path / "tables" / f"ablation_{name}.md").read_text().splitlines() if "|" in line]
+        assert len(rows) >= 5
+        assert all("FVD[frames]" in rows[0] and row.count("|") == rows[0].count("|") for row in rows)
