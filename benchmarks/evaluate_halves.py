@@ -85,8 +85,12 @@ def table(results: dict[str, dict[str, object]]) -> str:
 
 def _cell(metric: dict[str, float]) -> str:
     if metric["low"] is None or not str(metric["key"]).endswith("inf"):
-        return f"{metric['value']:.3g}"
-    return f"{metric['value']:.3g} ({metric['low']:.3g} to {metric['high']:.3g})"
+        return _number(metric["value"])
+    return f"{_number(metric['value'])} ({_number(metric['low'])} to {_number(metric['high'])})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def main() -> None:
