@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from hvgcli.metrics.page.plots import spectra_section, training_section
 from hvgcli.metrics.page.samples import samples_section
 from hvgcli.metrics.page.tables import classes_section, metrics_section, protocol_section
 from hvgcli.metrics.page.training import TrainingRun, read_run
+from hvgcli.metrics.staging import staged
 
 INDEX = "index.html"
 Source = Evaluation | TrainingRun
@@ -104,7 +104,7 @@ def write_report(sources: Sequence[Source], out: Path, *, title: str = "", overw
         MediaError: it cannot be written.
     """
     check_out(out, overwrite=overwrite)
-    with _staged(Path(os.path.realpath(out))) as part:
+    with staged(Path(os.path.realpath(out)), _replace) as part:
         media = Media(part)
         (part / INDEX).write_text(_page(sources, title, media), encoding="utf-8")
     found = Counter(type(source) for source in sources)
@@ -167,20 +167,6 @@ def _is_report(folder: Path) -> bool:
     known = all(path.suffix in medias.KINDS and path.is_file() for path in (folder / medias.FOLDER).glob("*"))
     with index.open("rb") as file:
         return known and f'name="generator" content="{GENERATOR}'.encode() in file.read(4096)
-
-
-@contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends without an exception."""
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        _replace(part, out)
-    except OSError as error:
-        raise MediaError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _replace(part: Path, out: Path) -> None:

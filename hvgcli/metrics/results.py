@@ -9,9 +9,7 @@ import csv
 import io
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -25,6 +23,7 @@ from hvgcli.checkpoints import write_json
 from hvgcli.errors import MediaError, OutputExistsError
 from hvgcli.metrics.charts import Line, line_chart
 from hvgcli.metrics.estimate import Estimate
+from hvgcli.metrics.staging import staged
 from hvgcli.video import VideoWriter
 
 FORMAT = 1
@@ -118,7 +117,8 @@ class Evaluation:
 
         rate: frames per second of the sample clips.
         """
-        with staged(folder) as part:
+        with staged(folder, _publish) as part:
+            (part / SAMPLES).mkdir()
             for clip, name in self._named():
                 _write_clip(part / name, clip, rate or SAMPLE_RATE)
             if self.psd is not None:
@@ -154,21 +154,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"--out {folder} is not empty: name another folder or give --overwrite")
 
 
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` whose files move into it when the block ends well; `evaluation.json` goes last."""
-    part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
-    try:
-        (part / SAMPLES).mkdir(parents=True)
-        yield part
-        _publish(part, folder)
-    except OSError as error:
-        raise MediaError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
 def _publish(part: Path, folder: Path) -> None:
+    """Move the files, `evaluation.json` last: where it is, all that it names is there too."""
     (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
     for old in (folder / RESULT, *(folder / name for name in SPECTRA), *_old_clips(folder / SAMPLES)):
         old.unlink(missing_ok=True)
