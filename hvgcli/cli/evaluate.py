@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import typer
-
-from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_model, examples
+from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_model, examples, option
 from hvgcli.cli.output import make_output
 
 VIDEOS, NUMBERS, FILES, HARDWARE = "Videos", "Numbers", "Files", "Hardware"
@@ -20,47 +18,43 @@ EXAMPLES = examples(
 )
 
 
-def _option(text: str, *names: str, panel: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
-
-
 def evaluate(
     model: Annotated[
-        str | None, _option("Name or folder of a model; with --data.", panel=VIDEOS, autocompletion=complete_model)
+        str | None, option("Name or folder of a model; with --data.", panel=VIDEOS, autocompletion=complete_model)
     ] = None,
     data: Annotated[
-        str | None, _option("Real clips for a model: folder, shards, list or URL.", panel=VIDEOS, metavar="REAL")
+        str | None, option("Real clips for a model: folder, shards, list or URL.", panel=VIDEOS, metavar="REAL")
     ] = None,
     fake: Annotated[
-        str | None, _option("Videos of anybody's model, to compare with --real.", panel=VIDEOS, metavar="DIR")
+        str | None, option("Videos of anybody's model, to compare with --real.", panel=VIDEOS, metavar="DIR")
     ] = None,
-    real: Annotated[str | None, _option("The real videos for --fake.", panel=VIDEOS, metavar="DIR")] = None,
-    num: Annotated[int, _option("Most videos of each set; a model makes as many. Default: 2048.", panel=VIDEOS)] = NUM,
+    real: Annotated[str | None, option("The real videos for --fake.", panel=VIDEOS, metavar="DIR")] = None,
+    num: Annotated[int, option("Most videos of each set; a model makes as many. Default: 2048.", panel=VIDEOS)] = NUM,
     frames: Annotated[
         int | None,
-        _option(
+        option(
             "Frames of a video; fewer than a model's are a random window. Default: all of a model, or those that "
             "every video has.",
             panel=VIDEOS,
         ),
     ] = None,
     stride: Annotated[
-        int | None, _option("Frames of the real clips a frame. Default: the model's, or 1.", panel=VIDEOS)
+        int | None, option("Frames of the real clips a frame. Default: the model's, or 1.", panel=VIDEOS)
     ] = None,
     size: Annotated[
         str | None,
-        _option("WIDTHxHEIGHT, or one number. Default: the model's, or that of the videos.", panel=VIDEOS),
+        option("WIDTHxHEIGHT, or one number. Default: the model's, or that of the videos.", panel=VIDEOS),
     ] = None,
     sampler: Annotated[
         Literal["folder", "windows"] | None,
-        _option("One video a file, or all windows of each. Default: windows with --model.", panel=VIDEOS),
+        option("One video a file, or all windows of each. Default: windows with --model.", panel=VIDEOS),
     ] = None,
-    sigma: Annotated[float, _option("Standard deviation of z. Default: 1.0.", panel=VIDEOS)] = 1.0,
-    seed: Annotated[int, _option("Of the videos and of all that is drawn. Default: 0.", panel=VIDEOS)] = 0,
-    levels: Annotated[int | None, _option("Stop at this level of the model. Default: all.", panel=VIDEOS)] = None,
+    sigma: Annotated[float, option("Standard deviation of z. Default: 1.0.", panel=VIDEOS)] = 1.0,
+    seed: Annotated[int, option("Of the videos and of all that is drawn. Default: 0.", panel=VIDEOS)] = 0,
+    levels: Annotated[int | None, option("Stop at this level of the model. Default: all.", panel=VIDEOS)] = None,
     metrics: Annotated[
         str | None,
-        _option(
+        option(
             "Of fvd,fid,is,kvd,prdc,psd,diversity,per-class (default: all that can be had); for pairs of videos by "
             "name: svfid,sifid,ssim,psnr.",
             panel=NUMBERS,
@@ -68,22 +62,22 @@ def evaluate(
         ),
     ] = None,
     features: Annotated[
-        str, _option("frames (no network, default), i3d, or a TorchScript file.", panel=NUMBERS, metavar="NAME|PATH")
+        str, option("frames (no network, default), i3d, or a TorchScript file.", panel=NUMBERS, metavar="NAME|PATH")
     ] = "frames",
     fetch: Annotated[
-        bool, _option("Download the i3d network (51 MB) if it is not here.", "--fetch", panel=NUMBERS)
+        bool, option("Download the i3d network (51 MB) if it is not here.", "--fetch", panel=NUMBERS)
     ] = False,
-    splits: Annotated[int, _option("Parts for the Inception score. Default: 10.", panel=NUMBERS)] = 10,
+    splits: Annotated[int, option("Parts for the Inception score. Default: 10.", panel=NUMBERS)] = 10,
     skip_first: Annotated[
-        int, _option("Conditioning frames that ssim and psnr leave out. Default: 0.", panel=NUMBERS)
+        int, option("Conditioning frames that ssim and psnr leave out. Default: 0.", panel=NUMBERS)
     ] = 0,
     out: Annotated[
-        Path | None, _option("Folder for evaluation.json, plots and samples.", panel=FILES, metavar="DIR")
+        Path | None, option("Folder for evaluation.json, plots and samples.", panel=FILES, metavar="DIR")
     ] = None,
-    overwrite: Annotated[bool, _option("Replace an evaluation in --out.", "--overwrite", panel=FILES)] = False,
-    no_cache: Annotated[bool, _option("Neither read nor keep features.", "--no-cache", panel=FILES)] = False,
-    batch_size: Annotated[int, _option("Videos computed at a time. Default: 8.", panel=HARDWARE)] = 8,
-    device: Annotated[str, _option("auto, cpu, cuda, cuda:INDEX or mps.", panel=HARDWARE)] = "auto",
+    overwrite: Annotated[bool, option("Replace an evaluation in --out.", "--overwrite", panel=FILES)] = False,
+    no_cache: Annotated[bool, option("Neither read nor keep features.", "--no-cache", panel=FILES)] = False,
+    batch_size: Annotated[int, option("Videos computed at a time. Default: 8.", panel=HARDWARE)] = 8,
+    device: Annotated[str, option("auto, cpu, cuda, cuda:INDEX or mps.", panel=HARDWARE)] = "auto",
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
-import typer
 from typer.core import TyperCommand
 
-from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_class, complete_model, examples
+from hvgcli.cli.options import (
+    AsJson,
+    Debug,
+    DryRun,
+    NoProgress,
+    Quiet,
+    complete_class,
+    complete_model,
+    examples,
+    option,
+)
 from hvgcli.cli.output import make_output
 from hvgcli.hub import DEFAULT_MODEL
 
@@ -40,8 +50,7 @@ def with_sheet_number(args: Sequence[str]) -> list[str]:
     return result
 
 
-def _option(text: str, *names: str, panel: str = SAMPLING, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
+_option = partial(option, panel=SAMPLING)
 
 
 def generate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,11 @@ Debug = Annotated[
     typer.Option("--debug", help="Show the traceback of an error (also HVG_DEBUG=1).", rich_help_panel=OUTPUT_PANEL),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
+
+
+def option(text: str, *names: str, panel: str, **more: Any) -> Any:
+    """An option whose default is told in `text`, under the heading `panel` of the help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
 
 
 def examples(*commands: str) -> str:

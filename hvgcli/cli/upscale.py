@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import typer
 
-from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_class, complete_model, examples
+from hvgcli.cli.options import (
+    AsJson,
+    Debug,
+    DryRun,
+    NoProgress,
+    Quiet,
+    complete_class,
+    complete_model,
+    examples,
+    option,
+)
 from hvgcli.cli.output import make_output
 from hvgcli.hub import DEFAULT_MODEL
 
@@ -21,8 +32,7 @@ EXAMPLES = examples(
 )
 
 
-def _option(text: str, *names: str, panel: str = ENLARGING, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
+_option = partial(option, panel=ENLARGING)
 
 
 def upscale(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, cast
 from hvgcli.cli.targets import check_template, fill, literal, place
 from hvgcli.data.sources import SUFFIXES, natural_key
 from hvgcli.errors import MediaError, UsageError
+from hvgcli.sampling.upscale_job import file_digest
 from hvgcli.video.encoding import CODECS, Kind
 
 STANDARD = "-"  # stdin as an input, stdout as an output
@@ -41,8 +41,7 @@ class Item:
         """What tells this input from others where its path does not: for standard input, what it holds."""
         if not self.standard:
             return None
-        with self.path.open("rb") as file:
-            return {"source": STANDARD, "files": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"source": STANDARD, "files": file_digest(self.path)}
 
 
 def find_inputs(inputs: Sequence[str], scratch: Path) -> list[Item]:

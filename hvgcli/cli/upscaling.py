@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from hvgcli import __version__
+from hvgcli.cli.making import BASE_BYTES
 from hvgcli.cli.output import Output
 from hvgcli.cli.production import device_name
 from hvgcli.cli.targets import unwanted
@@ -32,7 +33,6 @@ from hvgcli.video.footage import Footage, examine
 from hvgcli.video.remux import send
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-BASE_BYTES = 400 << 20  # Python, torch, PyAV and the encoder
 GROUNDED = 1 / 255  # what is promised of the mean error, in [0, 1] units
 TRIAL_FRAMES = 8  # source frames that --dry-run enlarges to know how fast this machine is
 

@@ -207,7 +207,7 @@ class Job:
         """The grounding of a segment that is there and whole; None for one that has to be made."""
         try:
             noted = read_json(self._note(number), error=MediaError)
-            if noted["sha256"] == _sha256(self._segment(number)):
+            if noted["sha256"] == file_digest(self._segment(number)):
                 return GroundingError(**noted["grounding"])
         except (MediaError, OSError, TypeError, KeyError):
             return None
@@ -227,7 +227,7 @@ class Job:
                     self._write(writer, at, image, shown)
                 error = error.merge(made.error)
                 progress(len(made.images))
-        noted = {"sha256": _sha256(self._segment(number)), "grounding": asdict(error)}
+        noted = {"sha256": file_digest(self._segment(number)), "grounding": asdict(error)}
         write_json(self._note(number), noted)
         trim_allocator()
         return error
@@ -237,8 +237,9 @@ class Job:
         times = self.enlarger.times_time
         source, place = divmod(at, times)
         time, duration, alpha = shown[source]
-        if alpha is not None:
+        if alpha is not None and place == 0:
             alpha = enlarge_alpha(alpha[None], self.enlarger.times_space, 1)[0]
+            shown[source] = _Shown(time, duration, alpha)  # for the frames between, too
         writer.write(image, time + place * duration / times, duration / times, alpha)
         if place == times - 1:
             del shown[source]
@@ -293,7 +294,8 @@ def _identity(footage: Footage) -> dict[str, str]:
     return {"source": str(footage.path.resolve()), "files": digest}
 
 
-def _sha256(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file that is no part of a model: `OSError` where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
