@@ -52,7 +52,8 @@ def main() -> None:
     from hvgcli.data.clips import scan
     from hvgcli.metrics.features import extract
     from hvgcli.metrics.networks import resolve
-    from hvgcli.metrics.videos import RealVideos, Sampling
+    from hvgcli.metrics.videos import RealVideos
+    from hvgcli.metrics.windows import Sampling
 
     network, index = resolve(asked.network), scan(asked.clips)
 

@@ -25,7 +25,8 @@ from hvgcli.hub import resolve
 from hvgcli.metrics.frechet import frechet_of_features, principal_components
 from hvgcli.metrics.networks import FeatureNetwork
 from hvgcli.metrics.similarity import psnr, ssim
-from hvgcli.metrics.videos import RealVideos, Sampling, VideoBatch
+from hvgcli.metrics.videos import RealVideos, VideoBatch
+from hvgcli.metrics.windows import Sampling
 from hvgcli.runtime import has_fast_bfloat16
 from hvgcli.sampling.grounding import GroundingError, grounding_error
 from hvgcli.sampling.hierarchy import Level, load_level

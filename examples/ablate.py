@@ -47,7 +47,8 @@ from hvgcli.metrics.frechet import frechet_of_features  # noqa: E402
 from hvgcli.metrics.generated import GeneratedVideos, labels_like  # noqa: E402
 from hvgcli.metrics.inception import inception_score  # noqa: E402
 from hvgcli.metrics.networks import FeatureNetwork, resolve  # noqa: E402
-from hvgcli.metrics.videos import RealVideos, Sampling  # noqa: E402
+from hvgcli.metrics.videos import RealVideos  # noqa: E402
+from hvgcli.metrics.windows import Sampling  # noqa: E402
 from hvgcli.sampling.hierarchy import Hierarchy, Sample, level_latents, load, sample_labels  # noqa: E402
 from hvgcli.sampling.render import to_pixels  # noqa: E402
 from hvgcli.sampling.unroll import unroll  # noqa: E402

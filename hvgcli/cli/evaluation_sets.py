@@ -19,7 +19,8 @@ from hvgcli.data.clips import ClipIndex, scan
 from hvgcli.errors import DataError, UsageError
 from hvgcli.hub import available, resolve
 from hvgcli.metrics.generated import GeneratedVideos, labels_like
-from hvgcli.metrics.videos import RealVideos, SamplerName, Sampling, Videos
+from hvgcli.metrics.videos import RealVideos, Videos
+from hvgcli.metrics.windows import SamplerName, Sampling
 from hvgcli.runtime import choose_half
 from hvgcli.sampling import statistics_cache
 from hvgcli.sampling.hierarchy import Hierarchy, load

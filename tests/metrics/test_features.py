@@ -12,7 +12,8 @@ from torch import Tensor
 from hvgcli.data.clips import scan
 from hvgcli.metrics.features import FeatureSet, cache_folder, extract
 from hvgcli.metrics.frame_statistics import FrameStatistics
-from hvgcli.metrics.videos import RealVideos, Sampling, VideoBatch
+from hvgcli.metrics.videos import RealVideos, VideoBatch
+from hvgcli.metrics.windows import Sampling
 
 Maker = Callable[..., Path]
 SAMPLING = Sampling(6, 2, (16, 16), "windows")

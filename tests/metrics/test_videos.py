@@ -18,7 +18,8 @@ from hvgcli.data.cache import resize_uint8
 from hvgcli.data.clips import scan
 from hvgcli.errors import DataError, UsageError
 from hvgcli.metrics import videos
-from hvgcli.metrics.videos import RealVideos, Sampling, even_quotas
+from hvgcli.metrics.videos import RealVideos
+from hvgcli.metrics.windows import Sampling, even_quotas
 
 Maker = Callable[..., Path]
 SIZE = (24, 24)
