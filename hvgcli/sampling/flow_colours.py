@@ -44,7 +44,7 @@ def flow_colours(flow: Tensor, largest: float | None = None) -> Tensor:
 
 
 def wheel(size: int) -> Tensor:
-    """A legend, uint8 `(size, size, 3)`: a disc whose places have the colours of the motions from its centre to them."""
+    """A legend, uint8 `(size, size, 3)`: a disc that shows each motion where it would lead from the centre."""
     if size < 1:
         raise UsageError(f"got a colour wheel of {size} pixels, expected at least 1")
     offset = (torch.arange(size) + 0.5) * 2 / size - 1  # of the pixels' centres; 1 is the rim
