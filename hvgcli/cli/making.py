@@ -50,14 +50,14 @@ def choose(
     if walk == "z":
         first = secrets.randbelow(RANDOM_SEEDS)
         return _seed_walk(config, seeds or [first, first + 1], labels, num)
-    seeds = _count_up(seeds or [secrets.randbelow(RANDOM_SEEDS)], num)
+    seeds = count_up(seeds or [secrets.randbelow(RANDOM_SEEDS)], num)
     if len(seeds) * len(labels or [0]) > MAX_VIDEOS:
         raise UsageError(f"{len(seeds)} seeds of {len(labels or [])} classes are more than {MAX_VIDEOS:,} videos")
     return Choice(seeds, labels, None, plain_samples(config, seeds, labels))
 
 
-def _count_up(seeds: list[int], num: int | None) -> list[int]:
-    """--num N with one seed s: s .. s+N-1."""
+def count_up(seeds: list[int], num: int | None) -> list[int]:
+    """The seeds of --seed and --num: N with one seed s is s .. s+N-1."""
     if num is None or num == len(seeds):
         return seeds
     if len(seeds) > 1:

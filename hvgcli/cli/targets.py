@@ -36,15 +36,15 @@ def choose_format(output: str | None, asked: Format | None) -> Format:
     return asked or named or "mp4"
 
 
-def template_of(output: str | None, asked: Format | None, default: str) -> str:
-    """A template for every form of -o; `default` is the template of the file name, without suffix."""
+def template_of(output: str | None, asked: Format | None, default: str, known: Sequence[str] = FIELDS) -> str:
+    """A template of the `known` fields for every form of -o; `default` is that of the file name, without suffix."""
     kind = choose_format(output, asked)
     if output is None:
         return f"{default}.{kind}"
     if output.endswith(("/", os.sep)) or Path(output).is_dir():
         return f"{literal(output.rstrip('/' + os.sep) or output[:1])}/{default}.{kind}"
     if "{" in output:
-        check_template(output)
+        check_template(output, known)
         return output if suffix_of(output) else f"{output}.{kind}"
     if suffix_of(output) is None and Path(output).suffix == "" and asked:
         return literal(output if asked == "png" else f"{output}.{asked}")  # frames go to a folder of that name
@@ -80,7 +80,7 @@ def fill(template: str, values: Sequence[Mapping[str, Any]]) -> list[Path]:
     if len({os.path.abspath(path) for path in paths}) < len(paths):
         raise UsageError(
             f"{len(paths)} videos cannot all be {paths[0]}: "
-            "name a folder, or a template with {seed}, {class} or {index}, or ask for one --grid"
+            "name a folder, or a template with {seed} or {index}, or ask for one --grid"
         )
     return paths
 

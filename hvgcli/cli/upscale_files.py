@@ -1,4 +1,4 @@
-"""Inputs and outputs of `hvg upscale`: what IN... means, and where each result goes."""
+"""Inputs and outputs of commands that take videos: what IN... means, and where each result goes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -44,6 +46,11 @@ class Item:
         return {"source": STANDARD, "files": file_digest(self.path)}
 
 
+def scratch_folder(needed: bool) -> AbstractContextManager[str]:
+    """A temporary folder for what comes from or goes to a pipe; none otherwise, for a kill would leave it behind."""
+    return tempfile.TemporaryDirectory(prefix="hvg-") if needed else nullcontext("")
+
+
 def find_inputs(inputs: Sequence[str], scratch: Path) -> list[Item]:
     """Videos, folders of PNG frames, and the videos in other folders, in the order of `inputs`.
 
@@ -68,7 +75,7 @@ def find_inputs(inputs: Sequence[str], scratch: Path) -> list[Item]:
 
 def _standard_input(scratch: Path) -> Item:
     if sys.stdin.isatty():
-        raise UsageError("- reads a video from standard input: pipe one in, like `cat in.mp4 | hvg upscale -`")
+        raise UsageError("- reads a video from standard input: pipe one in, as in `cat in.mp4 | hvg upscale -`")
     path = scratch / "stdin"
     with path.open("wb") as file:
         shutil.copyfileobj(cast(BinaryIO, sys.stdin.buffer), file)
@@ -93,6 +100,17 @@ def _at(path: Path) -> list[Item]:
 
 
 # ---- outputs -----------------------------------------------------------------------------------
+
+
+def goes_to_stdout(inputs: list[str], output_path: str | None) -> bool:
+    """-o -, or - alone as the input without -o. Standard output holds one video, and is no place for a terminal."""
+    if output_path not in (None, STANDARD) or (output_path is None and inputs != [STANDARD]):
+        return False
+    if len(inputs) > 1:
+        raise UsageError("standard output holds one video: give one input, or name a folder with -o")
+    if sys.stdout.isatty():
+        raise UsageError("a video cannot be shown on a terminal: name a file with -o, or pipe it into one")
+    return True
 
 
 def kind_of(source: str, output: str | None) -> Kind:

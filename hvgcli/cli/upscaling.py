@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -21,7 +19,17 @@ from hvgcli.cli.making import BASE_BYTES
 from hvgcli.cli.output import Output
 from hvgcli.cli.production import device_name
 from hvgcli.cli.targets import unwanted
-from hvgcli.cli.upscale_files import STANDARD, Item, check_apart, check_distinct, find_inputs, kind_of, target_of
+from hvgcli.cli.upscale_files import (
+    STANDARD,
+    Item,
+    check_apart,
+    check_distinct,
+    find_inputs,
+    goes_to_stdout,
+    kind_of,
+    scratch_folder,
+    target_of,
+)
 from hvgcli.errors import HvgError, MediaError, OutputExistsError, PartialFailure, UsageError
 from hvgcli.hub import DEFAULT_MODEL, available
 from hvgcli.runtime import choose_device, has_fast_bfloat16
@@ -206,8 +214,8 @@ class Upscaling:
         self, inputs: list[str], output_path: str | None, *, resume: bool, overwrite: bool, skip_existing: bool
     ) -> None:
         """Enlarge every input. Errors: that of a single input, or `PartialFailure` when some of several fail."""
-        self._to_stdout = _goes_to_stdout(inputs, output_path)
-        with _scratch(self._to_stdout or STANDARD in inputs) as scratch:
+        self._to_stdout = goes_to_stdout(inputs, output_path)
+        with scratch_folder(self._to_stdout or STANDARD in inputs) as scratch:
             items = find_inputs(inputs, Path(scratch))
             jobs, failures = self._jobs(items, output_path, Path(scratch))
             places = [job.target for _, job in jobs]
@@ -235,8 +243,8 @@ class Upscaling:
 
     def show_plans(self, inputs: list[str], output_path: str | None) -> None:
         """Say what would be made of each input, in what time and memory."""
-        self._to_stdout = _goes_to_stdout(inputs, output_path)
-        with _scratch(self._to_stdout or STANDARD in inputs) as scratch:
+        self._to_stdout = goes_to_stdout(inputs, output_path)
+        with scratch_folder(self._to_stdout or STANDARD in inputs) as scratch:
             items = find_inputs(inputs, Path(scratch))
             jobs, failures = self._jobs(items, output_path, Path(scratch))
             for item, job in jobs:
@@ -366,22 +374,6 @@ class Upscaling:
             for _ in enlarger.enlarge(noise, every, TRIAL_FRAMES):
                 pass
         return (time.perf_counter() - began) / enlarger.tile_frames((side, side), TRIAL_FRAMES)
-
-
-def _scratch(needed: bool) -> AbstractContextManager[str]:
-    """A temporary folder for what comes from or goes to a pipe; none otherwise, for a kill would leave it behind."""
-    return tempfile.TemporaryDirectory(prefix="hvg-") if needed else nullcontext("")
-
-
-def _goes_to_stdout(inputs: list[str], output_path: str | None) -> bool:
-    """-o -, or - alone as the input without -o. Standard output holds one video, and is no place for a terminal."""
-    if output_path not in (None, STANDARD) or (output_path is None and inputs != [STANDARD]):
-        return False
-    if len(inputs) > 1:
-        raise UsageError("standard output holds one video: give one input, or name a folder with -o")
-    if sys.stdout.isatty():
-        raise UsageError("a video cannot be shown on a terminal: name a file with -o, or pipe it into one")
-    return True
 
 
 def _check_nothing_begun(job: Job) -> None:

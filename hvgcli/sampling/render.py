@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -107,19 +107,37 @@ def render_each(
     finished is called with the number of each video when it is complete, and with its error if it failed.
     """
     for numbers in batches(len(samples), request.batch):
-        with ExitStack() as stack:
-            outputs = [stack.enter_context(_Output(writers[number])) for number in numbers]
-            start = 0
-            for clips in stream(hierarchy, [samples[number] for number in numbers], request):
-                for number, sink, clip in zip(numbers, outputs, clips, strict=True):
-                    sink.write(clip)
-                    watch(number, start, clip)
-                start += clips.shape[1]
-                if all(sink.error for sink in outputs):
-                    break
-            for number, sink in zip(numbers, outputs, strict=True):
-                sink.finish()
-                finished(number, sink.error)
+        pieces = stream(hierarchy, [samples[number] for number in numbers], request)
+        chosen = [writers[number] for number in numbers]
+        write_clips(pieces, chosen, watch=_counted(watch, numbers), finished=_counted(finished, numbers))
+
+
+def _counted(call: Callable[..., None], numbers: Sequence[int]) -> Callable[..., None]:
+    """`call` with the number of a video among all, for its index in a batch."""
+    return lambda index, *values: call(numbers[index], *values)
+
+
+def write_clips(
+    pieces: Iterable[Frames | Sequence[Frames]],
+    writers: Sequence[VideoWriter],
+    *,
+    watch: Watch,
+    finished: Callable[[int, MediaError | None], None],
+) -> None:
+    """Write clip i of every piece to writer i, each `(n, H, W, 3)`. `watch` and `finished` as in `render_each`."""
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(_Output(writer)) for writer in writers]
+        start = 0
+        for clips in pieces:
+            for index, (sink, clip) in enumerate(zip(outputs, clips, strict=True)):
+                sink.write(clip)
+                watch(index, start, clip)
+            start += len(clips[0])
+            if all(sink.error for sink in outputs):
+                break
+        for index, sink in enumerate(outputs):
+            sink.finish()
+            finished(index, sink.error)
 
 
 def render_grid(
