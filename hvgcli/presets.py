@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hvgcli.config import (
     DiscriminatorConfig,
     LevelConfig,
     ModelConfig,
+    OneStageConfig,
     Preset,
     ReconstructionConfig,
     TrainingConfig,
@@ -107,6 +109,49 @@ _MINI_TRAINING = (
     _mini_training(1000, 4, ReconstructionConfig(1000, 1.0, 1e-3, 1.0), 8, 0.1),
 )
 
+# DVD-GAN: frames, resolution, ch, ch_0 and one multiplier a stage, discriminators (appendix B.2)
+_DVD = {
+    64: (128, (8, 8, 8, 4, 2), _D(128, (2, 4, 8, 16, 16))),
+    128: (96, (8, 8, 8, 4, 2, 1), _D(96, (1, 2, 4, 8, 16, 16))),
+    256: (96, (8, 8, 8, 4, 4, 2, 1), _D256),  # not published: ours
+}
+_DVD_TRAINING = TrainingConfig(steps=300_000, ema=0.9999, ema_start=20_000)
+_DVD_SOURCE = "Clark et al. 2019, sections 3 and 4.1, appendix B"
+_FP_TRAINING = TrainingConfig(steps=700_000, ema=0.9999, ema_start=20_000, orthogonal_penalty=1e-4)
+
+
+def _dvd_gan(frames: int, resolution: int) -> Preset:
+    ch, multipliers, d = _DVD[resolution]
+    level = OneStageConfig(frames, resolution, 2, ch, multipliers, d)
+    source = _DVD_SOURCE + ("; widths at 256 pixels are ours, the paper gives none" if resolution == 256 else "")
+    return Preset(ModelConfig(f"dvd-gan-{frames}x{resolution}", (level,), 600), (_DVD_TRAINING,), source)
+
+
+def _predictor(ch: int, d: DiscriminatorConfig, context: int, frames: int, *, trivd: bool) -> OneStageConfig:
+    """Frames of 64x64 from 8x8, without frame skipping (TrIVD-GAN section 4.1, appendix A)."""
+    how = ("stronger", "mixed", "TSRU_p") if trivd else ("dvd-gan", "sum", "ConvGRU")
+    return OneStageConfig(frames, 64, 1, ch, (8, 8, 4, 2), d, *how, context=context, base=8, z_dim=128, embed_dim=128)
+
+
+def _mini_predictor(*, trivd: bool) -> OneStageConfig:
+    how = ("stronger", "mixed", "TSRU_p") if trivd else ("dvd-gan", "sum", "ConvGRU")
+    return OneStageConfig(
+        11, 64, 2, 16, (6, 6, 4, 2), _D(16, (2, 4, 6, 8, 8)), *how,
+        context=5, base=8, z_dim=16, embed_dim=16, spectral_norm=False,
+    )  # fmt: skip
+
+
+_DVD_MINI = OneStageConfig(
+    48, 128, 2, 8, (12, 12, 8, 4, 2, 1), _D(16, (1, 2, 4, 4, 8)), z_dim=32, embed_dim=32, spectral_norm=False
+)
+
+_PREDICTOR_TRAINING = replace(
+    _mini_training(1500, 8, ReconstructionConfig(700, 1.0, 7e-4, 0.5, 5.0, nats=12.0)), orthogonal_penalty=1e-4
+)
+_DVD_MINI_TRAINING = _mini_training(
+    700, 8, ReconstructionConfig(500, 1.0, 7e-4, 0.5, 5.0, nats=24.0), smallest_crop=1.0
+)
+
 PRESETS: dict[str, Preset] = {
     preset.model.name: preset
     for preset in (
@@ -130,6 +175,25 @@ PRESETS: dict[str, Preset] = {
             _BDD,
         ),
         Preset(ModelConfig("hvg-mini", _MINI_LEVELS, 11, source_rate="25"), _MINI_TRAINING, _OURS),
+        *(_dvd_gan(frames, resolution) for resolution in (64, 128, 256) for frames in (12, 48)),
+        Preset(
+            ModelConfig("dvd-gan-fp", (_predictor(48, _DVD[64][2], 5, 11, trivd=False),)),
+            (replace(_FP_TRAINING, orthogonal_penalty=0.0, steps=1_000_000),),
+            "Clark et al. 2019, section 4.2 and appendix B.4; Luc et al. 2020, appendix A",
+        ),
+        Preset(
+            ModelConfig("trivd-gan-fp", (_predictor(120, _DVD[64][2], 5, 11, trivd=True),)),
+            (_FP_TRAINING,),
+            "Luc et al. 2020, sections 3 and 4.4, appendices A, E and F",
+        ),
+        Preset(
+            ModelConfig("trivd-gan-fp-bair", (_predictor(48, _D(92, (2, 4, 8, 16, 16)), 1, 15, trivd=True),)),
+            (replace(_FP_TRAINING, lr_generator=2e-5, lr_discriminator=3e-5),),
+            "Luc et al. 2020, appendix C.1",
+        ),
+        Preset(ModelConfig("dvd-gan-mini", (_DVD_MINI,), 11, source_rate="25"), (_DVD_MINI_TRAINING,), _OURS),
+        Preset(ModelConfig("dvd-gan-fp-mini", (_mini_predictor(trivd=False),)), (_PREDICTOR_TRAINING,), _OURS),
+        Preset(ModelConfig("trivd-gan-fp-mini", (_mini_predictor(trivd=True),)), (_PREDICTOR_TRAINING,), _OURS),
         Preset(ModelConfig("hvg-mini-two-level", _TWO_LEVELS, 11, source_rate="25"), _MINI_TRAINING[::2], _OURS),
     )
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgcli import checkpoints
-from hvgcli.config import LevelConfig, ModelConfig
+from hvgcli.config import LevelConfig, ModelConfig, OneStageConfig
 
 CARD_LIMIT = 64 << 10  # bytes of a card that are read
 
@@ -43,7 +43,11 @@ def level_record(config: ModelConfig, number: int) -> dict[str, Any]:
     }
 
 
-def _discriminator_widths(level: LevelConfig) -> dict[str, list[int]]:
+def _discriminator_widths(level: LevelConfig | OneStageConfig) -> dict[str, list[int]]:
+    if isinstance(level, OneStageConfig):
+        from hvgcli.models.decompositions import DECOMPOSITIONS
+
+        return {name: list(level.discriminator.widths) for name in DECOMPOSITIONS[level.decomposition]}
     parts = {"spatial": level.spatial, "temporal": level.temporal, "matching": level.matching}
     return {name: list(part.widths) for name, part in parts.items() if part is not None}
 
@@ -56,7 +60,8 @@ def parameter_counts(config: ModelConfig, number: int) -> tuple[int, dict[str, i
 
     with torch.device("meta"):
         generator, discriminator = build_generator(config, number), build_discriminator(config, number)
-    return _count(generator), {name: _count(part) for name, part in discriminator.named_children()}
+    parts = getattr(discriminator, "networks", discriminator)
+    return _count(generator), {name: _count(part) for name, part in parts.named_children()}
 
 
 def _count(module: Any) -> int:

@@ -388,5 +388,5 @@ def _conclude(
 def _finish(run: Run, index: ClipIndex, keeping: Keeping, device: torch.device, output: Output) -> Path:
     from hvgcli.training.finish import finish, total_passes
 
-    with output.progress(f"standing statistics of level {run.level}", total_passes(keeping.passes)) as advance:
+    with output.progress(f"standing statistics of level {run.level}", total_passes(run, keeping.passes)) as advance:
         return finish(run, index, device=device, passes=keeping.passes, notes=keeping.notes, progress=advance)

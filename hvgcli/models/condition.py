@@ -1,11 +1,11 @@
-"""What both generators share: the condition c = [z; e(y)] and the first 4x4 map."""
+"""What all generators share: the condition c = [z; e(y)] and the first map."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from hvgcli.config import BASE_RESOLUTION, LevelConfig
+from hvgcli.config import BASE_RESOLUTION
 from hvgcli.layers.weights import embedding, linear
 
 Labels = Tensor | None
@@ -15,10 +15,10 @@ Labels = Tensor | None
 class Condition(nn.Module):
     """z and the class of each video -> c = [z; e(y)] `(B, dim)` (HVG appendix B.1)."""
 
-    def __init__(self, level: LevelConfig, num_classes: int) -> None:
+    def __init__(self, z_dim: int, embed_dim: int, num_classes: int, *, spectral: bool) -> None:
         super().__init__()
-        self.dim = level.z_dim + (level.embed_dim if num_classes else 0)
-        self.embed = embedding(num_classes, level.embed_dim, spectral=level.spectral_norm) if num_classes else None
+        self.dim = z_dim + (embed_dim if num_classes else 0)
+        self.embed = embedding(num_classes, embed_dim, spectral=spectral) if num_classes else None
 
     def forward(self, z: Tensor, labels: Labels) -> Tensor:
         if self.embed is None:
@@ -34,13 +34,13 @@ class Condition(nn.Module):
 
 
 class FirstMap(nn.Module):
-    """c `(B, dim)` -> `(B, 1, ch * multiplier[0], 4, 4)`, the same for every timestep (HVG appendix B.1)."""
+    """c `(B, dim)` -> `(B, 1, channels, size, size)`, the same for every timestep (HVG appendix B.1)."""
 
-    def __init__(self, dim: int, level: LevelConfig) -> None:
+    def __init__(self, dim: int, channels: int, *, spectral: bool, size: int = BASE_RESOLUTION) -> None:
         super().__init__()
-        self.channels = level.widths[0]
-        self.project = linear(dim, self.channels * BASE_RESOLUTION**2, spectral=level.spectral_norm)
+        self.channels, self.size = channels, size
+        self.project = linear(dim, channels * size**2, spectral=spectral)
 
     def forward(self, cond: Tensor) -> Tensor:
-        flat = self.project(cond).unflatten(1, (1, BASE_RESOLUTION, BASE_RESOLUTION, self.channels))
+        flat = self.project(cond).unflatten(1, (1, self.size, self.size, self.channels))
         return flat.permute(0, 1, 4, 2, 3)

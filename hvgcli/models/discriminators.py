@@ -43,8 +43,11 @@ class ResidualDiscriminator(nn.Module):
         convs = (block.conv1 for block in self.volumes), (block.conv2 for block in self.volumes)
         return sum((conv.kernel_size[0] - 1) // 2 for part in convs for conv in part)
 
-    def forward(self, video: Tensor, labels: Tensor | None) -> Tensor:
-        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, T)`."""
+    def parts(self, video: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, T)` of the frames, and of frames and class.
+
+        The second part is None in a network without classes.
+        """
         batch, count = video.shape[:2]
         if len(self.volumes):
             volume = to_volume(video)
@@ -58,11 +61,16 @@ class ResidualDiscriminator(nn.Module):
         with full_precision(x):
             scores = self.score(features).unflatten(0, (batch, count)).squeeze(2)  # (B, T)
             if self.embed is None:
-                return scores
+                return scores, None
             if labels is None:
                 raise ValueError("a class-conditional discriminator needs labels (B,)")
             # The class of a video meets the features of that video's frames, and of no other's.
-            return scores + torch.einsum("btc,bc->bt", features.unflatten(0, (batch, count)), self.embed(labels))
+            return scores, torch.einsum("btc,bc->bt", features.unflatten(0, (batch, count)), self.embed(labels))
+
+    def forward(self, video: Tensor, labels: Tensor | None) -> Tensor:
+        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, T)`: the sum of both parts."""
+        scores, projected = self.parts(video, labels)
+        return scores if projected is None else scores + projected
 
 
 def pool_to(video: Tensor, resolution: int) -> Tensor:

@@ -77,9 +77,9 @@ class Upsampler(nn.Module):
         self.level = level
         self.input_size = input_size
         self.times_time = times_time
-        self.condition = Condition(level, num_classes)
+        self.condition = Condition(level.z_dim, level.embed_dim, num_classes, spectral=level.spectral_norm)
         dim = self.condition.dim
-        self.first = FirstMap(dim, level)
+        self.first = FirstMap(dim, level.widths[0], spectral=level.spectral_norm)
         widths = (level.widths[0], *level.widths)
         units = []
         size = BASE_RESOLUTION

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 from hvgcli.models import Generator
+from hvgcli.models.frame_prediction import FramePredictor
 from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, prepare
@@ -89,3 +93,31 @@ def measure_any_length(
     moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
     tail = end_reach(hierarchy, level)  # 0 for a recurrent level
     return statistics.any_length_table(sigma, moments, period=factor, tail=tail, stretch=outline * factor)
+
+
+@torch.inference_mode()
+def record_predictor(
+    predictor: FramePredictor,
+    contexts: Iterable[Tensor],
+    deviation: float,
+    *,
+    half: bool = False,
+    progress: Progress | None = None,
+) -> statistics.Moments:
+    """Pooled moments of a predictor over one pass for each batch of contexts `(B, C, 3, D, D)`.
+
+    Unlike those of the other models they depend on real clips, so they are measured where these are: at the end
+    of training. `deviation` is the standard deviation of z. progress is called with 1 after each pass.
+    """
+    frames, seed = predictor.level.frames, -1
+    with Recorder(predictor, frames) as recorder:
+        for context in contexts:
+            seeds = range(seed, seed - len(context), -1)
+            z = deviation * latents(seeds, 1, predictor.level.z_dim).to(context.device)
+            with torch.autocast(context.device.type, torch.bfloat16, enabled=half):
+                predictor(context, z)
+            seed -= len(context)
+            recorder.end_pass()
+            if progress:
+                progress(1)
+    return recorder.moments()

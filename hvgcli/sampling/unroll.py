@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hvgcli.layers.layout import join_time
 from hvgcli.models import Generator
-from hvgcli.models.level1 import Outline, OutlineState
+from hvgcli.models.recurrent_generator import RecurrentGenerator, RecurrentState
 from hvgcli.models.upsampler import Upsampler, UpsamplerState
 
 
@@ -27,10 +27,10 @@ def frames_per_level(generators: Sequence[Generator], frames: int) -> list[int]:
 
 
 def outline_pieces(
-    outline: Outline, z: Tensor, labels: Tensor | None, total: int, piece: int, half: bool = False
+    outline: RecurrentGenerator, z: Tensor, labels: Tensor | None, total: int, piece: int, half: bool = False
 ) -> Iterator[tuple[Tensor, bool]]:
     """An outline of `total` frames in pieces `(B, <= piece, 3, D, D)`, each with "is it the last"."""
-    state = OutlineState()
+    state = RecurrentState()
     while state.start < total:
         count = min(piece, total - state.start)
         with _precision(z.device, half):
@@ -72,7 +72,7 @@ def unroll(
     totals = frames_per_level(generators, frames)
     half = half or [False] * len(generators)
     outline = generators[0]
-    assert isinstance(outline, Outline)
+    assert isinstance(outline, RecurrentGenerator)
     pieces = outline_pieces(outline, latents[0], labels, totals[0], piece, half[0])
     for level, z, total, low_precision in zip(generators[1:], latents[1:], totals[1:], half[1:], strict=True):
         assert isinstance(level, Upsampler)

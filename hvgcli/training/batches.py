@@ -24,12 +24,13 @@ TRAINING_SIGMA = 1.0  # the levels below are sampled as training samples them
 def window_spec(config: ModelConfig, level: int, training: TrainingConfig) -> windows.WindowSpec:
     """What is cut out of the clips for level `level`: its frames, at its stride, at the *last* level's size.
 
-    Every x^l is made from x^L by f_s and f_t (HVG section 2), so the crop is the last level's also where
-    a lower one is trained. f_t is a choice of frames: the frames it drops are never decoded.
+    A predictor's windows are its context and what follows. In a hierarchy every x^l is made from x^L by f_s
+    and f_t (HVG section 2), so the crop is the last level's also where a
+    lower one is trained. f_t is a choice of frames: the frames it drops are never decoded.
     """
     spec = config.levels[level - 1]
     return windows.WindowSpec(
-        frames=spec.frames,
+        frames=config.context + spec.frames,
         stride=spec.stride,
         resolution=config.resolution,
         random_scale=training.random_scale,
@@ -40,7 +41,12 @@ def window_spec(config: ModelConfig, level: int, training: TrainingConfig) -> wi
 
 
 def real_pair(config: ModelConfig, level: int, video: Tensor) -> tuple[Tensor, Tensor | None]:
-    """x^l and x^{l-1} `(B, T, 3, D, D)` from crops `(B, T, 3, R, R)` of x^L at the rate of level l."""
+    """x^l and x^{l-1} `(B, T, 3, D, D)` from crops `(B, T, 3, R, R)` of x^L at the rate of level l.
+
+    Of a predictor: what follows the context, and the context.
+    """
+    if config.predictor:
+        return video[:, config.context :], video[:, : config.context]
     for number in range(len(config.levels) - 1, level - 1, -1):
         video = pyramid.downsample_space(video, config.levels[number - 1].resolution)
     if level == 1:
@@ -172,6 +178,4 @@ def class_weights(index: ClipIndex, training: TrainingConfig, config: ModelConfi
     if training.balance_classes:
         present = {clip.label for clip in index.clips}
         return torch.tensor([1.0 if label in present else 0.0 for label in range(config.num_classes)])
-    return torch.bincount(
-        torch.tensor([clip.label for clip in index.clips]), minlength=config.num_classes
-    ).float()
+    return torch.bincount(torch.tensor([clip.label for clip in index.clips]), minlength=config.num_classes).float()

@@ -95,6 +95,10 @@ class World:
         """`value` averaged over the processes, with gradient: for losses that are not linear in the samples."""
         return value if self.size == 1 else _Average.apply(value, self.size)
 
+    def gather(self, value: Tensor) -> Tensor:
+        """`value` `(B, ...)` of all processes one after the other, with gradient: for losses that pair samples."""
+        return value if self.size == 1 else _Gather.apply(value, self.rank, self.size)
+
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.size > 1:
@@ -116,6 +120,26 @@ class _Average(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return _averaged(grads[0], ctx.size), None
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' values; a value's gradient is the sum of what their losses feel of it.
+
+    DistributedDataParallel averages the gradients of the weights: those of the mean loss come out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, rank: int, size: int) -> Tensor:
+        ctx.first, ctx.count = rank * len(value), len(value)
+        parts = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(size)]
+        dist.all_gather(parts, value.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.first : ctx.first + ctx.count], None, None
 
 
 def _averaged(value: Tensor, size: int) -> Tensor:

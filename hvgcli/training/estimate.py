@@ -15,6 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from hvgcli.data.clips import ClipIndex
+from hvgcli.training import judging
+from hvgcli.training.distributed import ALONE
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.plan import Run, usable_clips
 from hvgcli.training.run_state import state_bytes
@@ -99,6 +101,8 @@ def _videos(level: LevelTraining, batch: int) -> tuple[Tensor, Tensor | None, Te
     spec = config.levels[level.level - 1]
     video = torch.zeros(batch, spec.frames, spec.resolution, spec.resolution, 3).permute(0, 1, 4, 2, 3)
     labels = torch.zeros(batch, dtype=torch.long) if config.conditional else None
+    if config.predictor:
+        return video, labels, video[:, :1].expand(-1, config.context, -1, -1, -1)
     if level.level == 1:
         return video, labels, None
     size = config.levels[level.level - 2].resolution
@@ -107,10 +111,11 @@ def _videos(level: LevelTraining, batch: int) -> tuple[Tensor, Tensor | None, Te
 
 
 def _score(level: LevelTraining, video: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
-    # the frames that the spatial discriminator would see are chosen by number, which fake tensors do not have
-    frames = video[:, : min(level.training_config.spatial_frames, video.shape[1])].clone()
-    scores: Tensor = level.discriminator(video, frames, labels, low)
-    return scores.mean()
+    # the single frames and crops that would be seen are chosen by number, which fake tensors do not have
+    count = judging.frames_wanted(level.discriminator, level.training_config.spatial_frames)
+    frames = video[:, : min(count, video.shape[1])].clone()
+    scores = judging.judge(level.discriminator, level.config, video, frames, labels, low, None, ALONE)
+    return judging.generator_hinge(scores)
 
 
 def _z(level: LevelTraining, batch: int) -> Tensor:
@@ -134,7 +139,8 @@ def _generator_pass(level: LevelTraining, batch: int) -> Tensor:
     if aid is not None:
         z = _z(level, batch)
         if level.encoder is not None:
-            z = sum(level.encoder(video, labels), z)
+            clip = video if low is None else torch.cat((low, video), dim=1)
+            z = sum(level.encoder(clip, labels), z)
         loss = loss + (level.generate(z, labels, low) - video).abs().mean()
     return loss
 

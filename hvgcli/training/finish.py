@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import copy
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hvgcli import __version__
 from hvgcli.checkpoints import finish_model, level_metadata, read_level, write_level, write_model_config
+from hvgcli.config import ModelConfig, OneStageConfig
+from hvgcli.data.cache import FrameCache
 from hvgcli.data.clips import ClipIndex
 from hvgcli.layers.weights import bake_spectral_norm
+from hvgcli.models.frame_prediction import FramePredictor
+from hvgcli.models.recurrent_generator import one_length_only
 from hvgcli.sampling import hierarchy as hierarchies
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress
-from hvgcli.sampling.measure import measure_any_length, record
-from hvgcli.sampling.statistics import long_passes
+from hvgcli.sampling.measure import measure_any_length, record, record_predictor
+from hvgcli.sampling.statistics import StandingTable, long_passes
+from hvgcli.training.batches import BatchSource
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.plan import Run
 from hvgcli.training.run_state import load_state, states
 
 SIGMAS = (0.5, 1.0)  # tables that ship: for pictures and for evaluation
+DEVIATIONS = (0.0, 0.5, 1.0)  # those of a predictor: z = 0, truncated and not
+CACHE_BYTES = 2 << 30
 LARGEST_BATCH = 8  # a pass has as many videos as a training batch, up to this
 
 
-def total_passes(passes: int) -> int:
+def total_passes(run: Run, passes: int) -> int:
     """Passes that `finish` makes in all."""
+    if run.config.predictor:
+        return len(DEVIATIONS) * passes
     return len(SIGMAS) * (passes + long_passes(passes))
 
 
@@ -48,7 +59,12 @@ def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
         lower = hierarchies.load(run.below, levels=run.level - 1, device=device)
     half = (run.training.precision == "bf16",) * run.level  # means over many videos do not feel the rounding
     return Hierarchy(
-        run.config, [*lower.generators, generator], [*lower.tables, []], "", device, half  # type: ignore[list-item]
+        run.config,
+        [*lower.generators, generator],
+        [*lower.tables, []],
+        "",
+        device,
+        half,  # type: ignore[list-item]
     ), step
 
 
@@ -66,14 +82,8 @@ def finish(
     notes is text for the model card. progress is called with 1 after each of `total_passes(passes)` passes.
     """
     hierarchy, step = trained_hierarchy(run, device)
-    frames = run.config.levels[0].frames * run.config.frame_factor(run.level)
-    batch = min(run.training.batch_size, LARGEST_BATCH)
-    tables = []
-    for sigma in SIGMAS:
-        moments = record(hierarchy, run.level, frames, sigma, passes=passes, batch=batch, progress=progress)
-        tables.append(statistics.exact_table(sigma, moments))
-        long = long_passes(passes)
-        tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, batch=batch, progress=progress))
+    measure = _tables_of_predictor if run.config.predictor else _tables
+    tables = measure(run, index, hierarchy, passes, progress)
     tensors, described = statistics.to_tensors(tables)
     weights = {key: value.to(torch.bfloat16) for key, value in hierarchy.generators[-1].state_dict().items()}
     folder = run.out / "model"
@@ -87,6 +97,49 @@ def finish(
     write_level(folder, run.level, weights | tensors, histories[run.level])
     finish_model(folder, card(run, histories, notes))
     return folder
+
+
+def _tables(
+    run: Run, index: ClipIndex, hierarchy: Hierarchy, passes: int, progress: Progress | None
+) -> list[StandingTable]:
+    """For each sigma: a table for the model's own length, and one for any length."""
+    frames = run.config.levels[0].frames * run.config.frame_factor(run.level)
+    batch = min(run.training.batch_size, LARGEST_BATCH)
+    tables = []
+    for sigma in SIGMAS:
+        moments = record(hierarchy, run.level, frames, sigma, passes=passes, batch=batch, progress=progress)
+        tables.append(statistics.exact_table(sigma, moments))
+        if not one_length_only(hierarchy.generators[-1]):
+            long = long_passes(passes)
+            tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, batch=batch, progress=progress))
+    return tables
+
+
+def _tables_of_predictor(
+    run: Run, index: ClipIndex, hierarchy: Hierarchy, passes: int, progress: Progress | None
+) -> list[StandingTable]:
+    """A table for each deviation of z, over contexts from the training clips."""
+    predictor = hierarchy.generators[0]
+    assert isinstance(predictor, FramePredictor)
+    training = replace(run.training, batch_size=min(run.training.batch_size, LARGEST_BATCH), accumulate=1)
+    cache = FrameCache(CACHE_BYTES)
+    source = BatchSource(
+        run.config, 1, training, index, cache, None, run.seed, hierarchy.device, lambda clip, reason: None
+    )
+    tables = []
+    for deviation in DEVIATIONS:
+        contexts = (_context(source, number) for number in range(passes))
+        half = hierarchy.half[0]
+        moments = record_predictor(predictor, contexts, deviation, half=half, progress=progress)
+        tables.append(statistics.exact_table(deviation, moments))
+    return tables
+
+
+def _context(source: BatchSource, number: int) -> Tensor:
+    """Conditioning frames `(B, C, 3, D, D)` of batch `number` of the training clips."""
+    low = source.batches(number, 0)[0].low
+    assert low is not None
+    return low
 
 
 def history(run: Run, index: ClipIndex, step: int) -> dict[str, object]:
@@ -114,9 +167,7 @@ def card(run: Run, histories: dict[int, dict[str, object]], notes: str) -> str:
     lines = [
         f"# {config.name}",
         "",
-        f"A hierarchical video generator (HVG) of {len(config.levels)} levels: "
-        + ", then ".join(f"{level.frames}/{level.resolution}x{level.resolution}" for level in config.levels)
-        + f" in training; unrolled, {config.frames}/{config.resolution}x{config.resolution}.",
+        _what(config),
         "",
         "| level | output in training | steps | batch | seconds of training | clips | seconds of clips |",
         "|---|---|---|---|---|---|---|",
@@ -128,3 +179,19 @@ def card(run: Run, histories: dict[int, dict[str, object]], notes: str) -> str:
         lines.append("| " + " | ".join(str(value) for value in (number, size, *values)) + " |")
     lines += ["", f"Classes: {', '.join(config.class_names()) or 'none'}.", "", f"Made with hvg {__version__}."]
     return "\n".join(lines) + "\n" + (f"\n{notes.strip()}\n" if notes.strip() else "")
+
+
+def _what(config: ModelConfig) -> str:
+    """The kind of model in one sentence."""
+    level = config.levels[0]
+    size = f"{level.frames}/{level.resolution}x{level.resolution}"
+    if isinstance(level, OneStageConfig) and level.predictor:
+        name = "TrIVD-GAN-FP" if level.decomposition == "stronger" else "DVD-GAN-FP"
+        return f"A video predictor ({name}, {level.unit}): from {level.context} frames to the {size} that follow."
+    if isinstance(level, OneStageConfig):
+        return f"A one-stage video generator (DVD-GAN) of {size}."
+    return (
+        f"A hierarchical video generator (HVG) of {len(config.levels)} levels: "
+        + ", then ".join(f"{level.frames}/{level.resolution}x{level.resolution}" for level in config.levels)
+        + f" in training; unrolled, {config.frames}/{config.resolution}x{config.resolution}."
+    )

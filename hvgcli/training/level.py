@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hvgcli.config import ModelConfig, ReconstructionConfig, TrainingConfig
+from hvgcli.layers.layout import join_time
 from hvgcli.layers.norm import synchronised
 from hvgcli.layers.weights import power_iterate
 from hvgcli.models import build_discriminator, build_generator
-from hvgcli.models.discriminators import choose_frames
-from hvgcli.models.encoder import ClipEncoder
+from hvgcli.models.encoder import build_clip_encoder
 from hvgcli.sampling.noise import seeded
-from hvgcli.training import losses
+from hvgcli.training import judging, losses
 from hvgcli.training.augment import DRAWS, augment
 from hvgcli.training.distributed import ALONE, AveragedLoss, Share, World
 
@@ -39,9 +39,9 @@ class LevelBatch:
     """Real x^l."""
     labels: Tensor | None
     low: Tensor | None
-    """Real x^{l-1} = f_s(f_t(x^l)); None at level 1."""
+    """Real x^{l-1} = f_s(f_t(x^l)), or the context `(B, C, 3, D, D)` of a predictor; None at level 1."""
     fake_low: Tensor | None
-    """Generated x^{l-1} from the frozen levels below; None at level 1."""
+    """Generated x^{l-1} from the frozen levels below, or a predictor's context; None at level 1."""
     fake_labels: Tensor | None
     """Classes of the generated videos."""
     share: Share
@@ -73,7 +73,7 @@ class LevelTraining(nn.Module):
         self.discriminator = build_discriminator(config, level).to(device)
         aid = training.reconstruction
         spec = config.levels[level - 1]
-        self.encoder = ClipEncoder(spec, config.num_classes).to(device) if aid and level == 1 else None
+        self.encoder = build_clip_encoder(spec, config.num_classes).to(device) if aid and level == 1 else None
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if training.ema else None
         betas = (training.beta1, training.beta2)
         trained = [*self.generator.parameters(), *(self.encoder.parameters() if self.encoder else ())]
@@ -133,8 +133,8 @@ class LevelTraining(nn.Module):
 
     def score(
         self, video: Tensor, labels: Tensor | None, low: Tensor | None, key: tuple[int | str, ...], share: Share
-    ) -> Tensor:
-        """All discriminator scores `(B, S)` of this share; `key` chooses augmentations, and frames of the spatial one.
+    ) -> judging.Scores:
+        """All discriminators' scores of this share; `key` chooses augmentations, single frames and crops.
 
         Real and generated videos are augmented alike, and with gradient (Zhao et al. 2020).
         """
@@ -142,11 +142,10 @@ class LevelTraining(nn.Module):
         if kinds:
             draws = torch.rand(share.total, DRAWS, generator=seeded("augment", self.seed, self.level, *key))
             video, low = augment(video, low, kinds, share.of(draws).to(video))
-        chooser = seeded("frames", self.seed, self.level, *key)
-        frames = choose_frames(
-            video, self.training_config.spatial_frames, chooser, first=share.first, of=share.total
-        )
-        return self.discriminator(video, frames, labels, low)
+        count = judging.frames_wanted(self.discriminator, self.training_config.spatial_frames)
+        frames = judging.draw_frames(video, count, seeded("frames", self.seed, self.level, *key), share)
+        places = judging.draw_places(seeded("places", self.seed, self.level, *key), share)
+        return judging.judge(self.discriminator, self.config, video, frames, labels, low, places, self.world)
 
 
 @contextmanager
@@ -210,8 +209,12 @@ def discriminator_loss(level: LevelTraining, batch: LevelBatch, step: int, numbe
         fake = level.generate(z, batch.fake_labels, batch.fake_low)
     real_scores = level.score(batch.video, batch.labels, batch.low, (step, number, "real"), batch.share)
     fake_scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, number, "fake"), batch.share)
-    loss = losses.geometric_hinge_discriminator(real_scores, fake_scores)
-    told = {"loss_d": loss, "score_real": real_scores.mean(), "score_fake": fake_scores.mean()}
+    loss = judging.discriminator_hinge(real_scores, fake_scores)
+    told = {
+        "loss_d": loss,
+        "score_real": judging.mean_score(real_scores),
+        "score_fake": judging.mean_score(fake_scores),
+    }
     return loss, {key: value.detach() for key, value in told.items()}
 
 
@@ -224,20 +227,31 @@ def generator_loss(level: LevelTraining, batch: LevelBatch, step: int) -> tuple[
         z = batch.share.of(level.noise(step, "generator", batch.share.total))
         fake = level.generate(z, batch.fake_labels, batch.fake_low)
         scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, "generator"), batch.share)
-        adversarial = losses.geometric_hinge_generator(scores)
+        adversarial = judging.generator_hinge(scores)
         told["loss_g"] = adversarial.detach()
         loss = loss + level.training_config.adversarial_weight * adversarial
     if aid is not None:
         error, parts = _reconstruct(level, batch, step, aid)
         told |= parts
         loss = loss + (aid.weight if level.adversarial(step) else 1.0) * error
+    if level.training_config.orthogonal_penalty:
+        penalty = losses.orthogonal_penalty(weight_matrices(level.generator))
+        loss = loss + level.training_config.orthogonal_penalty * penalty
     return loss, told
 
 
-def _reconstruct(
-    level: LevelTraining, batch: LevelBatch, step: int, aid: ReconstructionConfig
-) -> tuple[Tensor, Told]:
-    """Error of the real clip made again from its code (level 1) or from its real x^{l-1} (above).
+def weight_matrices(module: nn.Module) -> Iterator[Tensor]:
+    """Every weight of linear and convolution layers before spectral norm; embeddings are left out, as in BigGAN."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv3d):
+            normalised = parametrize.is_parametrized(layer, "weight")
+            yield layer.parametrizations["weight"].original if normalised else layer.weight  # type: ignore[index, union-attr, misc]
+
+
+def _reconstruct(level: LevelTraining, batch: LevelBatch, step: int, aid: ReconstructionConfig) -> tuple[Tensor, Told]:
+    """Error of the real clip made again: from its code (level 1, one-stage) or from its real x^{l-1} (above).
+
+    A predictor gets the context beside the code, which then has to tell only what the context leaves open.
 
     The mean KL is that over all processes. Over the parts of an accumulated batch it is each part's own, as
     its batch statistics are, so that no part needs to be computed twice.
@@ -248,10 +262,11 @@ def _reconstruct(
         low = _disturb(batch.low, level.training_config.condition_noise, seeded("disturb", level.seed, step), share)
         z = share.of(level.noise(step, "reconstruction", share.total))
         return _error(level.generate(z, batch.labels, low), batch.video, aid)
-    mean, log_var = level.encoder(batch.video, batch.labels)
+    clip = batch.video if batch.low is None else join_time(batch.low, batch.video)
+    mean, log_var = level.encoder(clip, batch.labels)
     noise = share.of(torch.randn(share.total, mean.shape[1], generator=seeded("code", level.seed, step)))
     z = losses.sample_code(mean, log_var, noise.to(mean))
-    error, told = _error(level.generate(z, batch.labels, None), batch.video, aid)
+    error, told = _error(level.generate(z, batch.labels, batch.low), batch.video, aid)
     kl = level.world.average(losses.gaussian_kl(mean, log_var).mean())
     return error + aid.capacity_weight * losses.capacity(kl, aid.nats), told | {"kl": kl.detach()}
 
@@ -277,10 +292,15 @@ def _disturb(low: Tensor, largest: float, generator: torch.Generator, share: Sha
 
 @torch.no_grad()
 def _update_average(level: LevelTraining, step: int) -> None:
-    """EMA of the weights; buffers (singular vectors) are copied. Early on the average is shorter."""
+    """EMA of the weights; buffers (singular vectors) are copied.
+
+    It begins at step `ema_start` with the weights of that moment; where that is 0, it is shorter early on.
+    """
     assert level.average is not None
-    decay = min(level.training_config.ema, (1 + step) / (10 + step))
+    training = level.training_config
+    decay = training.ema if training.ema_start else min(training.ema, (1 + step) / (10 + step))
+    share = 1.0 if step < training.ema_start else 1 - decay
     for mean, value in zip(level.average.parameters(), level.generator.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
+        mean.lerp_(value, share)
     for mean, value in zip(level.average.buffers(), level.generator.buffers(), strict=True):
         mean.copy_(value)

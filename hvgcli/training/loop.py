@@ -215,9 +215,7 @@ def _watch(run: Run, options: RunOptions) -> Watch | None:
     return Watch(options.watch, options.patience, start)
 
 
-def _source(
-    run: Run, index: ClipIndex, device: torch.device, warn: Callable[[str], None], world: World
-) -> BatchSource:
+def _source(run: Run, index: ClipIndex, device: torch.device, warn: Callable[[str], None], world: World) -> BatchSource:
     bad: dict[str, str] = {}
 
     def on_bad(clip: Clip, reason: str) -> None:
@@ -253,7 +251,12 @@ def _save(run: Run, level: LevelTraining, step: int, keep: int, watch: Watch | N
 def _write_samples(run: Run, level: LevelTraining, source: BatchSource, step: int, scalars: Scalars) -> None:
     """A sheet of samples, one a row; above level 1 from generated conditions."""
     batch = run.training.batch_size
-    if source.conditions is None:
+    if run.config.predictor:
+        low, labels = source.batches(0, 0)[0].low, None
+        assert low is not None
+        low = low[:SHEET_ROWS]
+        count = len(low)
+    elif source.conditions is None:
         count = min(max(batch, run.config.num_classes), SHEET_ROWS)
         labels = torch.arange(count, device=level.device) % run.config.num_classes if run.config.conditional else None
         low = None

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from hvgcli.models.discriminators import pool_to
+
+STRUCTURE_SIZE = 64  # pixels: at 128 the structure functions would take a third of a step of DVD-GAN
 
 
 def geometric_hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -18,6 +24,39 @@ def geometric_hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 def geometric_hinge_generator(fake: Tensor) -> Tensor:
     """Hinge loss of the generator: the negative mean of all scores `(B, S)`."""
     return -fake.mean()
+
+
+def summed_scores(own: Tensor, projected: Tensor | None) -> Tensor:
+    """DVD-GAN's score of a video, `(B,)`: the sum over its frames (section 3.1).
+
+    `own` `(B, T)` depends on the frames alone, `projected` `(B, T)` on frames and class.
+    """
+    return own.sum(1) if projected is None else own.sum(1) + projected.sum(1)
+
+
+def mixed_scores(own: Tensor, projected: Tensor | None) -> Tensor:
+    """Mixed projection: o[b, b', t] = own[b, t] + sum over t' of projected[b', t'] (TrIVD-GAN equation 15).
+
+    `own` `(B, T)`, `projected` `(B', T)`, of all processes where there are several -> `(B, B', T)`.
+    """
+    if projected is None:
+        return own[:, None]
+    return own[:, None, :] + projected.sum(1)[None, :, None]
+
+
+def orthogonal_penalty(weights: Iterable[Tensor]) -> Tensor:
+    """Sum over the weights of ||W W^T - diagonal||_F^2, W flattened to a matrix (Brock et al. 2019, equation 3).
+
+    Where W has more rows than columns, whose rows cannot all be orthogonal, that of its columns.
+    """
+    total = torch.zeros(())
+    for weight in weights:
+        matrix = weight.flatten(1)
+        if matrix.shape[0] > matrix.shape[1]:
+            matrix = matrix.t()
+        gram = matrix @ matrix.t()
+        total = total.to(gram) + (gram - torch.diag(gram.diagonal())).square().sum()
+    return total
 
 
 def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
@@ -65,7 +104,8 @@ def structure(video: Tensor, regions: int = 4) -> Tensor:
 
 
 def structure_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error between the structure functions of videos in [-1, 1]."""
+    """Mean absolute error between the structure functions of videos in [-1, 1], pooled to at most `STRUCTURE_SIZE`."""
+    output, target = (pool_to(video, min(STRUCTURE_SIZE, video.shape[-1])) for video in (output, target))
     return (structure(output) - structure(target)).abs().mean()
 
 

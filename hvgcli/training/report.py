@@ -96,6 +96,8 @@ def sample_sheet(level: LevelTraining, low: Tensor | None, labels: Tensor | None
     with level.autocast():
         sampler = level.sampler
         video = sampler(z, labels) if low is None else sampler(low, z, labels)
+    if level.config.predictor and low is not None:
+        video = torch.cat((low[:, -1:].to(video), video), dim=1)  # from the last frame that is known
     return spread_frames(video)
 
 

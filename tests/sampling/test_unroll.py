@@ -13,7 +13,8 @@ from small_networks import small_config, small_hierarchy
 from torch import Tensor
 
 from hvgcli.errors import UsageError
-from hvgcli.models.level1 import Outline, OutlineState
+from hvgcli.models.level1 import Outline
+from hvgcli.models.recurrent_generator import RecurrentState
 from hvgcli.models.upsampler import Upsampler, UpsamplerState
 from hvgcli.sampling.hierarchy import Hierarchy, Sample, generate
 from hvgcli.sampling.noise import latents, random_labels, seeded
@@ -162,7 +163,7 @@ def test_the_states_do_not_grow_with_the_length(piece: int) -> None:
     outline, level = made.generators
     assert isinstance(outline, Outline)
     assert isinstance(level, Upsampler)
-    below, above = OutlineState(), UpsamplerState()
+    below, above = RecurrentState(), UpsamplerState()
     sizes = []
     with torch.inference_mode():
         for _ in range(40):

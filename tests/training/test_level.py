@@ -181,7 +181,7 @@ def test_noise_and_frames_depend_on_the_step_and_use_only() -> None:
     batch = make_batch(1)
     with torch.no_grad():
         scores = [level.score(batch.video, batch.labels, None, (3, use), WHOLE) for use in ("a", "a", "b")]
-    assert torch.equal(scores[0], scores[1])
+    assert torch.equal(*scores[0], *scores[1])
     assert not torch.equal(scores[0], scores[2])
 
 

@@ -42,7 +42,7 @@ def test_two_levels_from_clips_to_frames(data: Path, model1: Path, tmp_path: Pat
 
     told: list[int] = []
     folder = finish(made.run, made.index, device=CPU, passes=2, notes="Clips made for a test.", progress=told.append)
-    assert told == [1] * total_passes(2)
+    assert told == [1] * total_passes(made.run, 2)
     assert "Clips made for a test." in (folder / "README.md").read_text()
     assert all(check.ok for check in verify(folder))
     loaded = hierarchies.load(folder)

@@ -1,0 +1,22 @@
+"""Bounds of what a config may hold, and the one way to refuse it."""
+
+from __future__ import annotations
+
+from hvgcli.errors import ConfigError
+
+FORMAT_VERSION = 1
+BASE_RESOLUTION = 4  # the generators of HVG and DVD-GAN start from a 4x4 map
+MAX_CLASSES = 100_000  # bounds keep a tampered config.json from asking for absurd memory
+MAX_CHANNELS = 8192
+MAX_RESOLUTION = 4096
+MAX_FRAMES = 65_536
+
+
+def require(condition: bool, message: str) -> None:
+    """`ConfigError` with the message where the condition does not hold."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0

@@ -1,0 +1,105 @@
+"""The numbers of one level of a hierarchy, and of a discriminator (HVG appendix B)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hvgcli.config.checks import (
+    BASE_RESOLUTION,
+    MAX_CHANNELS,
+    MAX_FRAMES,
+    MAX_RESOLUTION,
+    is_power_of_two,
+    require,
+)
+
+UNITS = ("separable", "recurrent")
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Widths of one discriminator, from its input to its output (HVG appendix B)."""
+
+    channels: int
+    """Base number of channels `ch`."""
+    multipliers: tuple[int, ...]
+    """Width of each residual block, as a multiple of `channels`."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.channels <= MAX_CHANNELS, f"discriminator channels {self.channels} must be 1..{MAX_CHANNELS}")
+        require(
+            len(self.multipliers) >= 2 and all(1 <= m <= 64 for m in self.multipliers),
+            f"discriminator multipliers {self.multipliers} must be at least two numbers in 1..64",
+        )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Output channels of each block."""
+        return tuple(self.channels * m for m in self.multipliers)
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One level of a hierarchy: its generator and the discriminators that train it."""
+
+    frames: int
+    """Frames that the level makes in training: the whole outline at level 1, a window above."""
+    resolution: int
+    """Height and width of its output."""
+    stride: int
+    """Source frames between two of its frames (f_t)."""
+    channels: int
+    """Base number of channels `ch` of the generator."""
+    multipliers: tuple[int, ...]
+    """Width of each unit of the generator, as a multiple of `channels`."""
+    spatial: DiscriminatorConfig
+    temporal: DiscriminatorConfig
+    matching: DiscriminatorConfig | None
+    """None at level 1, which has no condition to match; above it, None is the ablation of HVG table 2."""
+    z_dim: int = 128
+    embed_dim: int = 128
+    """Size of the class embedding e(y); unused without classes."""
+    spectral_norm: bool = True
+    """Spectral norm on the generator's weights. The discriminators always have it."""
+    unit: str = "separable"
+    """What joins the frames in a unit above level 1: "separable" 3D blocks, or "recurrent" ones (HVG figure 9)."""
+    output_residual: bool = False
+    """Above level 1: the network adds to the linear enlargement of x^{l-1} instead of making x^l anew.
+
+    Not in the paper. Batch norm hides the mean brightness of a batch from the network, which a batch of 512
+    does not feel and one of 4 does; the enlargement carries it past the norms.
+    """
+
+    def __post_init__(self) -> None:
+        require(1 <= self.frames <= MAX_FRAMES, f"frames {self.frames} must be 1..{MAX_FRAMES}")
+        require(
+            is_power_of_two(self.resolution) and BASE_RESOLUTION < self.resolution <= MAX_RESOLUTION,
+            f"resolution {self.resolution} must be a power of two in {2 * BASE_RESOLUTION}..{MAX_RESOLUTION}",
+        )
+        require(1 <= self.stride <= 1024, f"stride {self.stride} must be 1..1024")
+        require(
+            self.channels >= 1 and self.channels * max(self.multipliers, default=MAX_CHANNELS + 1) <= MAX_CHANNELS,
+            f"channels {self.channels} x multipliers {self.multipliers} must be at most {MAX_CHANNELS}",
+        )
+        require(all(m >= 1 for m in self.multipliers), f"multipliers {self.multipliers} must be at least 1")
+        require(
+            len(self.multipliers) >= self.doublings,
+            f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give {self.doublings} or more",
+        )
+        require(1 <= self.z_dim <= 4096 and 1 <= self.embed_dim <= 4096, "z_dim and embed_dim must be 1..4096")
+        require(self.unit in UNITS, f"unit {self.unit!r} must be {' or '.join(UNITS)}")
+        require(
+            not self.output_residual or self.unit == "separable",
+            "output_residual looks a frame ahead, which recurrent units do not: choose separable ones",
+        )
+
+    @property
+    def doublings(self) -> int:
+        """Units that double the resolution: log2(resolution / 4), counted from the first."""
+        return int(math.log2(self.resolution // BASE_RESOLUTION))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Output channels of each unit."""
+        return tuple(self.channels * m for m in self.multipliers)
