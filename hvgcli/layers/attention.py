@@ -43,7 +43,7 @@ def separable_attention(video: Tensor, time: Matrices, height: Matrices, width: 
     x = as_video_order(video).permute(0, 1, 3, 4, 2)  # (B, T, H, W, C)
     for axis, matrices in ((TIME, time), (HEIGHT, height), (WIDTH, width)):
         x = attend(x, axis, matrices)
-    return x.contiguous().permute(0, 1, 4, 2, 3)
+    return x.permute(0, 1, 4, 2, 3)
 
 
 class AxisWeights(nn.Module):
