@@ -23,6 +23,7 @@ from hvgcli import checkpoints
 from hvgcli.errors import MediaError, OutputExistsError, UsageError, WeightsError
 
 DEFAULT_MODEL = "hvg-mini"
+DEFAULT_PREDICTOR = "trivd-gan-fp-mini"
 PATTERNS = ["*.safetensors", "*.json", checkpoints.CARD]
 NESTED = ["*/*", ".*"]  # a model has no folders and no hidden files
 ABANDONED = 24 * 3600  # seconds after which the folder of an unfinished pull is thrown away

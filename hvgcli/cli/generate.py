@@ -117,7 +117,7 @@ def generate(
 ) -> None:
     """Generate videos of a class, the same ones for the same seeds."""
     from hvgcli.checkpoints import read_model_config
-    from hvgcli.cli import values
+    from hvgcli.cli import families, values
     from hvgcli.hub import resolve
     from hvgcli.runtime import tune_allocator
 
@@ -125,6 +125,7 @@ def generate(
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
     folder = resolve(model)
     config = read_model_config(folder)
+    families.refuse_predictor(model, config)
     level = values.parse_levels(levels, config)
     labels = values.parse_classes(class_, config)
     seeds = None if seed is None else values.parse_seeds(seed)

@@ -11,7 +11,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from hvgcli import __version__
-from hvgcli.cli import classes, data, doctor, evaluate, generate, info, models, report, stats, train_level, upscale
+from hvgcli.cli import (
+    classes,
+    data,
+    doctor,
+    evaluate,
+    generate,
+    info,
+    models,
+    predict,
+    report,
+    stats,
+    train_level,
+    upscale,
+)
 from hvgcli.cli.output import one_line
 from hvgcli.errors import EXIT_INTERRUPTED, HvgError, MediaError, ResourceError
 
@@ -42,6 +55,7 @@ app.command("generate", cls=generate.GenerateCommand, epilog=generate.EXAMPLES, 
     generate.generate
 )
 app.command("upscale", epilog=upscale.EXAMPLES, rich_help_panel="Make")(upscale.upscale)
+app.command("predict", epilog=predict.EXAMPLES, rich_help_panel="Make")(predict.predict)
 app.command("stats", epilog=stats.EXAMPLES, rich_help_panel="Make")(stats.stats)
 app.command("train-level", epilog=train_level.EPILOG, rich_help_panel="Train")(train_level.train_level)
 app.command("evaluate", epilog=evaluate.EXAMPLES, rich_help_panel="Look")(evaluate.evaluate)

@@ -35,7 +35,7 @@ def stats(
 ) -> None:
     """Measure the standing statistics of a length exactly, and keep them for hvg generate."""
     from hvgcli.checkpoints import read_model_config
-    from hvgcli.cli import values
+    from hvgcli.cli import families, values
     from hvgcli.hub import resolve
     from hvgcli.runtime import choose_device, choose_half, tune_allocator
 
@@ -43,6 +43,7 @@ def stats(
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
     folder = resolve(model)
     config = read_model_config(folder)
+    families.refuse_measuring(model, config)
     values.check_frames(frames)
     sigmas = [config.sigma] if sigma is None else values.parse_sigmas(sigma)
     values.check_count("--passes", passes)

@@ -133,13 +133,14 @@ def upscale(
     A job may be interrupted at any moment: no half file is left, and --resume goes on with what was finished.
     """
     from hvgcli.checkpoints import read_model_config
-    from hvgcli.cli import values
+    from hvgcli.cli import families, values
     from hvgcli.hub import resolve
     from hvgcli.runtime import tune_allocator
 
     tune_allocator()
     folder = resolve(model)
     config = read_model_config(folder)
+    families.refuse_one_stage(model, config)
     labels = values.parse_classes(class_, config)
     for name, value in (("--chunk", chunk), ("--batch-size", batch_size)):
         if value is not None:
