@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig
+from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig, OneStageConfig
 from hvgcli.layers.table import RowLayout
 from hvgcli.models import Generator, build_generator
 from hvgcli.models.upsampler import Upsampler
@@ -42,6 +42,25 @@ def small_config(
         level = LevelConfig(frames, size, stride, 4, multipliers, widths, widths, matching, 5, 3, spectral)
         levels.append(replace(level, unit=unit) if number else level)
     return ModelConfig("small", tuple(levels), num_classes)
+
+
+def small_predictor(unit: str = "TSRU_p", *, context: int = 3, frames: int = 4) -> ModelConfig:
+    """A predictor of 16 pixels in two stages, from `context` frames to `frames` more."""
+    level = OneStageConfig(
+        frames,
+        resolution=16,
+        stride=1,
+        channels=4,
+        multipliers=(2, 2, 1),
+        discriminator=DiscriminatorConfig(4, (1, 2)),
+        decomposition="stronger",
+        projection="mixed",
+        unit=unit,
+        context=context,
+        z_dim=5,
+        embed_dim=3,
+    )
+    return ModelConfig("small-predictor", (level,))
 
 
 def randomise_biases(network: nn.Module, seed: int = 0) -> None:
