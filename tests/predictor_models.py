@@ -1,4 +1,4 @@
-"""Predictors as small as a config allows: real networks with random weights, and statistics measured on made-up clips."""
+"""Predictors as small as a config allows: real networks with random weights, and statistics of made-up clips."""
 
 from __future__ import annotations
 

@@ -14,6 +14,9 @@ EXAMPLES = examples(
     "hvg evaluate --model hvg-mini --data clips/val --out eval/",
     "hvg evaluate --model ./mine --data clips/val --frames 12 --features i3d --num 512",
     "hvg evaluate --fake theirs/ --real clips/val --size 64x64 --frames 16 --json",
+    "hvg evaluate --model trivd-gan-fp-mini --data clips/val --best-of 1,10,100 --out eval/",
+    "hvg evaluate --model trivd-gan-fp-mini --data clips/val --baseline copy",
+    "hvg evaluate --model dvd-gan-mini --data clips/val --features i3d --sigma 0.25,0.5,0.75,1",
     "hvg evaluate --fake predicted/ --real true/ --metrics ssim,psnr --skip-first 5",
 )
 
@@ -33,8 +36,8 @@ def evaluate(
     frames: Annotated[
         int | None,
         option(
-            "Frames of a video; fewer than a model's are a random window. Default: all of a model, or those that "
-            "every video has.",
+            "Frames of a video; fewer than a model's are a random window. Of a predictor: those that it adds. "
+            "Default: all of a model, or those that every video has.",
             panel=VIDEOS,
         ),
     ] = None,
@@ -49,14 +52,29 @@ def evaluate(
         Literal["folder", "windows"] | None,
         option("One video a file, or all windows of each. Default: windows with --model.", panel=VIDEOS),
     ] = None,
-    sigma: Annotated[float, option("Standard deviation of z. Default: 1.0.", panel=VIDEOS)] = 1.0,
+    sigma: Annotated[
+        str,
+        option(
+            "Standard deviation of z; several like 0.5,1 give a truncation curve. Default: 1.0.",
+            panel=VIDEOS,
+            metavar="S,S",
+        ),
+    ] = "1.0",
+    truncation: Annotated[
+        float | None,
+        option("Predictors: draw entries of z above it again; 0 is z = 0. Default: none.", panel=VIDEOS),
+    ] = None,
+    baseline: Annotated[
+        Literal["copy", "linear"] | None,
+        option("Measure this in a predictor's place: its last frame copied, or a straight line.", panel=VIDEOS),
+    ] = None,
     seed: Annotated[int, option("Of the videos and of all that is drawn. Default: 0.", panel=VIDEOS)] = 0,
     levels: Annotated[int | None, option("Stop at this level of the model. Default: all.", panel=VIDEOS)] = None,
     metrics: Annotated[
         str | None,
         option(
             "Of fvd,fid,is,kvd,prdc,psd,diversity,per-class (default: all that can be had); for pairs of videos by "
-            "name: svfid,sifid,ssim,psnr.",
+            "name: svfid,sifid,ssim,psnr; for predictors: ssim,psnr.",
             panel=NUMBERS,
             metavar="KINDS",
         ),
@@ -68,6 +86,15 @@ def evaluate(
         bool, option("Download the i3d network (51 MB) if it is not here.", "--fetch", panel=NUMBERS)
     ] = False,
     splits: Annotated[int, option("Parts for the Inception score. Default: 10.", panel=NUMBERS)] = 10,
+    best_of: Annotated[
+        str | None,
+        option(
+            "Predictors: SSIM and PSNR of the best of so many continuations, like 1,10,100.",
+            panel=NUMBERS,
+            metavar="L,L",
+        ),
+    ] = None,
+    clips: Annotated[int, option("Windows that --best-of continues. Default: 32.", panel=NUMBERS)] = 32,
     skip_first: Annotated[
         int, option("Conditioning frames that ssim and psnr leave out. Default: 0.", panel=NUMBERS)
     ] = 0,
@@ -92,7 +119,8 @@ def evaluate(
 
     tune_allocator()
     from hvgcli.cli.evaluation import carry_out
-    from hvgcli.cli.evaluation_sets import Request, parse_size
+    from hvgcli.cli.evaluation_request import Request, parse_best_of, parse_size
+    from hvgcli.cli.values import parse_sigmas
     from hvgcli.metrics.protocol import parse_metrics
 
     request = Request(
@@ -104,7 +132,11 @@ def evaluate(
         stride=stride,
         size=None if size is None else parse_size(size),
         sampler=sampler or ("folder" if model is None else "windows"),
-        sigma=sigma,
+        sigmas=tuple(sorted(parse_sigmas(sigma))),
+        truncation=truncation,
+        baseline=baseline,
+        best_of=parse_best_of(best_of),
+        clips=clips,
         seed=seed,
         levels=levels,
         metrics=parse_metrics(metrics),

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hvgcli.cli.evaluation_sets import Request, Sets, find_sets, prepare
+from hvgcli.cli.evaluation_prediction import KINDS_OF_BEST, check_best_of, score_continuations
+from hvgcli.cli.evaluation_request import Request
+from hvgcli.cli.evaluation_sets import Sets, find_sets, prepare
 from hvgcli.cli.evaluation_table import show
 from hvgcli.cli.output import Output
 from hvgcli.errors import DataError, MediaError, UsageError
@@ -16,9 +18,11 @@ from hvgcli.metrics.evaluate import LEAST, Comparison, Options, per_class
 from hvgcli.metrics.features import FeatureSet, cache_folder, extract
 from hvgcli.metrics.inception import small_sample
 from hvgcli.metrics.networks import FeatureNetwork, resolve
+from hvgcli.metrics.predicted import stated
 from hvgcli.metrics.protocol import KINDS, OF_PAIRS, Means, choose_metrics, plain
-from hvgcli.metrics.results import Evaluation, SampleClip, check_folder, metric
+from hvgcli.metrics.results import Evaluation, Metric, SampleClip, check_folder, metric
 from hvgcli.metrics.seen import Seen
+from hvgcli.metrics.similarity import NAMES
 from hvgcli.metrics.videos import Videos
 from hvgcli.runtime import choose_device
 
@@ -34,7 +38,7 @@ def carry_out(request: Request, output: Output, *, dry_run: bool) -> None:
     device = choose_device(request.device)
     network = resolve(request.features, device=device, fetch=request.fetch, progress=output.shows_progress)
     asked = request.metrics or ()
-    if of_pairs := [kind for kind in asked if kind in OF_PAIRS]:
+    if request.model is None and (of_pairs := [kind for kind in asked if kind in OF_PAIRS]):
         _check_pairs(request, asked, of_pairs)
         evaluation, rate = _evaluate_pairs(request, network, output, dry_run), None
     else:
@@ -52,27 +56,56 @@ def carry_out(request: Request, output: Output, *, dry_run: bool) -> None:
 
 
 def _evaluate_sets(request: Request, sets: Sets, network: FeatureNetwork, output: Output, dry_run: bool) -> Evaluation:
+    check_best_of(request, sets)
     _check_counts(sets)
-    fewest = min(sets.real.count, sets.fake.count)
-    labels = bool(set(sets.real.classes) & set(sets.fake.classes))
-    means = Means(network.name, network.classifier, network.has_pooled, labels, fewest, request.splits)
-    kinds, left_out = choose_metrics(request.metrics, means)
-    protocol = _protocol(request, sets, network)
-    evaluation = Evaluation(request.title, request.command, protocol, warnings=list(sets.warnings))
+    kinds, left_out = _kinds(request, sets, network)
+    evaluation = Evaluation(
+        request.title, request.command, _protocol(request, sets, network), warnings=list(sets.warnings)
+    )
     for line in left_out if request.metrics is None else ():
         output.note(line)
     if dry_run:
         return evaluation
-    prepare(sets, request, output)
-    real = _look("real", sets.real, request, network, kinds, output)
-    fake = _look("generated", sets.fake, request, network, kinds, output)
-    evaluation.warnings += [*real.warnings(), *fake.warnings()]
-    if real.features is not None and fake.features is not None:
-        options = Options(request.splits, request.seed)
-        _compare(Comparison(real.features, fake.features, options), kinds, network, evaluation, output)
-    _add_seen(real.seen, fake.seen, kinds, evaluation)
-    evaluation.clips = [*fake.samples(request.seed if request.model else None), *real.samples(None)]
+    if kinds:
+        prepare(sets, output)
+        _compare_sets(sets, Job(request, network, kinds, output), evaluation)
+    if request.scored:
+        score_continuations(request, sets, evaluation, output)
     return evaluation
+
+
+def _kinds(request: Request, sets: Sets, network: FeatureNetwork) -> tuple[tuple[str, ...], list[str]]:
+    """The kinds that compare sets, and a line for each that was left out."""
+    fewest = min(sets.real.count, sets.fake.count)
+    labels = bool(set(sets.real.classes) & set(sets.fake.classes))
+    means = Means(network.name, network.classifier, network.has_pooled, labels, fewest, request.splits)
+    asked = None if request.metrics is None else [kind for kind in request.metrics if kind not in KINDS_OF_BEST]
+    return choose_metrics(asked, means)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How sets are measured."""
+
+    request: Request
+    network: FeatureNetwork
+    kinds: tuple[str, ...]
+    output: Output
+
+
+def _compare_sets(sets: Sets, job: Job, evaluation: Evaluation) -> None:
+    """Add what the two sets tell; with several sigmas, the numbers of each."""
+    real = _look("real", sets.real, job)
+    for videos in sets.fakes[:-1]:
+        evaluation.add_point(videos.described["sigma"], _numbers(real, _look("generated", videos, job), job))
+    fake = _look("generated", sets.fake, job)
+    evaluation.warnings += [*real.warnings(), *fake.warnings()]
+    evaluation.metrics += _numbers(real, fake, job)
+    if len(sets.fakes) > 1:
+        evaluation.add_point(job.request.sigma, evaluation.metrics)
+    _add_details(real, fake, job, evaluation)
+    seed = job.request.seed if job.request.model and not job.request.baseline else None
+    evaluation.clips = [*fake.samples(seed), *real.samples(None)]
 
 
 def _check_counts(sets: Sets) -> None:
@@ -113,15 +146,9 @@ class Looked:
         ]
 
 
-def _look(
-    name: Literal["real", "generated"],
-    videos: Videos,
-    request: Request,
-    network: FeatureNetwork,
-    kinds: tuple[str, ...],
-    output: Output,
-) -> Looked:
+def _look(name: Literal["real", "generated"], videos: Videos, job: Job) -> Looked:
     """Features of a set, where a kind needs them, and what is kept of its frames; both from the cache if they can."""
+    request, kinds, output = job.request, job.kinds, job.output
     cache = cache_folder() if request.cache else None
     path = frames_seen.cache_path(cache, videos.key) if cache is not None and videos.key else None
     known = frames_seen.load(path) if path is not None else None
@@ -132,7 +159,7 @@ def _look(
         if any(KINDS[kind].features for kind in kinds):
             features = extract(
                 videos,
-                network,
+                job.network,
                 batch=request.batch,
                 cache=cache,
                 pooled=bool({"fid", "per-class"} & set(kinds)),
@@ -156,35 +183,45 @@ def _keep(path: Path, seen: Seen, output: Output) -> None:
         output.warn(f"{error}: these frames will be read again")
 
 
-def _compare(
-    comparison: Comparison, kinds: tuple[str, ...], network: FeatureNetwork, evaluation: Evaluation, output: Output
-) -> None:
-    """Add what the features tell."""
-    if output.shows_progress:
-        output.note("computing the distances")
-    evaluation.metrics += comparison.metrics(kinds)
-    evaluation.warnings += comparison.warnings(kinds)
-    if "is" in kinds:
-        few = small_sample(len(comparison.fake), comparison.fake.logits.shape[1], comparison.options.splits)
-        evaluation.warnings += [few] if few else []
-    if "per-class" in kinds:
-        evaluation.per_class = per_class(comparison, classifier=network.classifier)
-    evaluation.protocol["dimensions"] = comparison.dimensions
+def _comparison(real: Looked, fake: Looked, request: Request) -> Comparison | None:
+    """What the features tell; None where no kind needed them."""
+    if real.features is None or fake.features is None:
+        return None
+    return Comparison(real.features, fake.features, Options(request.splits, request.seed))
 
 
-def _add_seen(real: Seen, fake: Seen, kinds: tuple[str, ...], evaluation: Evaluation) -> None:
-    """Add what the frames tell."""
-    if "psd" in kinds:
-        evaluation.psd = frames_seen.curves(real, fake)
-    if "diversity" in kinds:
-        of_fake, of_real = frames_seen.diversity(real, fake)
-        note = f"{len(fake.clips)} generated videos; of {len(real.clips)} real ones it is {of_real:.3g}"
-        evaluation.metrics.append(metric("diversity", "Diversity[LAB]", of_fake, "", note))
+def _numbers(real: Looked, fake: Looked, job: Job) -> list[Metric]:
+    """What one generated set measures."""
+    rows: list[Metric] = []
+    if comparison := _comparison(real, fake, job.request):
+        if job.output.shows_progress:
+            job.output.note("computing the distances")
+        rows += comparison.metrics(job.kinds)
+    if "diversity" in job.kinds:
+        of_fake, of_real = frames_seen.diversity(real.seen, fake.seen)
+        note = f"{len(fake.seen.clips)} generated videos; of {len(real.seen.clips)} real ones it is {of_real:.3g}"
+        rows.append(metric("diversity", "Diversity[LAB]", of_fake, "", note))
+    return rows
+
+
+def _add_details(real: Looked, fake: Looked, job: Job, evaluation: Evaluation) -> None:
+    """Add what stands beside the numbers: warnings, classes, spectra."""
+    if comparison := _comparison(real, fake, job.request):
+        evaluation.warnings += comparison.warnings(job.kinds)
+        evaluation.protocol["dimensions"] = comparison.dimensions
+        if "is" in job.kinds:
+            few = small_sample(len(comparison.fake), comparison.fake.logits.shape[1], comparison.options.splits)
+            evaluation.warnings += [few] if few else []
+        if "per-class" in job.kinds:
+            evaluation.per_class = per_class(comparison, classifier=job.network.classifier)
+    if "psd" in job.kinds:
+        evaluation.psd = frames_seen.curves(real.seen, fake.seen)
 
 
 def _protocol(request: Request, sets: Sets, network: FeatureNetwork) -> dict[str, Any]:
     """All that the numbers depend on, as JSON values."""
     height, width = sets.size
+    drawn = request.model is not None and request.baseline is None
     return plain(
         {
             "network": network.name,
@@ -193,7 +230,10 @@ def _protocol(request: Request, sets: Sets, network: FeatureNetwork) -> dict[str
             "stride": sets.stride,
             "size": f"{width}x{height}",
             "sampler": request.sampler,
-            "sigma": None if request.model is None else request.sigma,
+            "context": sets.predicted.context if sets.predicted else None,
+            "sigma": request.sigma if drawn else None,
+            "sigmas": request.sigmas if drawn and len(request.sigmas) > 1 else None,
+            "truncation": stated(request.truncation) if drawn and sets.predicted else None,
             "seed": request.seed,
             "splits": request.splits if network.classifier else None,
             "estimator": ESTIMATOR,
@@ -207,8 +247,6 @@ def _protocol(request: Request, sets: Sets, network: FeatureNetwork) -> dict[str
 
 
 def _check_pairs(request: Request, asked: tuple[str, ...], of_pairs: list[str]) -> None:
-    if request.model is not None:
-        raise UsageError(f"--metrics {of_pairs[0]} compares videos by their names: give --fake and --real")
     if others := [kind for kind in asked if kind not in OF_PAIRS]:
         raise UsageError(
             f"--metrics {of_pairs[0]} compares pairs of videos, {others[0]} sets: ask for them in two calls"
@@ -238,7 +276,7 @@ def _evaluate_pairs(request: Request, network: FeatureNetwork, output: Output, d
     if not dry_run:
         with output.progress("pairs", total=len(found) * len(kinds)) as advance:
             for kind in kinds:
-                if kind in pairwise.NAMES:
+                if kind in NAMES:
                     found_now = pairwise.similarity(found, kind, reading, advance)
                     evaluation.metrics += found_now.metrics
                     evaluation.per_frame |= found_now.per_frame

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hvgcli.cli.output import Output, grid
+from hvgcli.metrics.similarity import NAMES
 
 COLUMNS = {"name": "metric", "value": "value", "interval": "interval", "better": "better", "note": "note"}
 
@@ -38,7 +39,29 @@ def _show_to_people(record: Mapping[str, Any], output: Output) -> None:
         rows = [{**row, **{name: rounded(row["values"].get(name)) for name in names}} for row in record["per_class"]]
         columns = {"class": "class", "real": "real", "generated": "generated", **{name: name for name in names}}
         output.emit({}, line=grid(rows, columns))
+    if record.get("truncation_curve"):
+        _show_curve(record["truncation_curve"], output)
+    if record.get("best_of"):
+        _show_best_of(record["best_of"], output)
     output.emit(described(record["protocol"]))
+
+
+def _show_curve(points: Sequence[Mapping[str, Any]], output: Output) -> None:
+    """A row for each sigma."""
+    rows = [{"sigma": p["sigma"], **{m["name"]: rounded(m["value"]) for m in p["metrics"]}} for p in points]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    output.emit({}, line=grid(rows, {name: name for name in columns}))
+
+
+def _show_best_of(found: Mapping[str, Any], output: Output) -> None:
+    """A row for each predictor: its score at each l; where all continuations are the same, one score stands for all."""
+    table: dict[str, dict[str, Any]] = {}
+    for row in found["rows"]:
+        counts = found["counts"] if row["best_of"] is None else [row["best_of"]]
+        values = {f"{NAMES[row['score']]}[{count}]": rounded(row["value"]) for count in counts}
+        table.setdefault(row["of"], {"of": row["of"]}).update(values)
+    columns = dict.fromkeys(name for row in table.values() for name in row)
+    output.emit({}, line=grid(list(table.values()), {**{name: name for name in columns}, "of": "best of"}))
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

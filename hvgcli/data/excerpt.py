@@ -169,7 +169,7 @@ def square(frame: TimedFrame, aspect: Fraction, size: int) -> Frames:
     crop = _eight_bits(image[inside])
     if frame.alpha is not None:
         crop = np.rint(crop * (frame.alpha[inside][..., None] / 255)).astype(np.uint8)
-    pixels: Frames = resize_uint8(torch.from_numpy(np.ascontiguousarray(crop))[None], (size, size))[0].numpy()
+    pixels: Frames = resize_uint8(torch.from_numpy(crop.copy())[None], (size, size))[0].numpy()
     return pixels
 
 
