@@ -23,7 +23,7 @@ from hvgcli.training.level import LevelTraining, Metrics, discriminator_update, 
 from hvgcli.training.plan import Run
 from hvgcli.training.report import Scalars, sample_sheet
 from hvgcli.training.run_folder import claim, lock_of, machine
-from hvgcli.training.run_state import remove_leftovers, resume, save_state
+from hvgcli.training.run_state import remove_leftovers, resume, save_state, start_from
 from hvgcli.video import tile, write_image
 
 CACHE_BYTES = 4 << 30
@@ -105,6 +105,8 @@ def train_level(
             torch.manual_seed(run.seed)
             level = LevelTraining(run.config, run.level, run.training, device, run.seed, world)
             header = resume(run.out, level, warn if world.main else lambda message: None)
+            if run.start is not None and header["step"] == 0:
+                start_from(run.start, level)
             source = _source(run, index, device, warn, world)
         done = saved = int(header["step"])
         _check_same_state(world, done)

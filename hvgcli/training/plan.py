@@ -26,6 +26,8 @@ class Run:
     below: Path | None
     """Model folder with the levels below; None at level 1."""
     seed: int = 0
+    start: Path | None = None
+    """Run whose networks this one begins with; None = fresh ones."""
 
 
 def plan(
@@ -39,6 +41,7 @@ def plan(
     *,
     window: int | None = None,
     processes: int = 1,
+    start: Path | None = None,
 ) -> tuple[Run, ClipIndex]:
     """Check the request; nothing is written.
 
@@ -46,6 +49,7 @@ def plan(
         changes: fields of the preset's `TrainingConfig` that the user sets.
         window: frames that the level is trained on, in place of the preset's.
         processes: how many the batch is spread over.
+        start: run folder whose networks are the first ones of this run.
 
     Errors: `UsageError` where numbers, levels or classes do not fit together, `DataError` where no clip is
     long enough, `WeightsError` for a model below that cannot be read.
@@ -67,7 +71,7 @@ def plan(
     if window is not None:
         config = config.with_window(level, window)
     _check_window(config, level)
-    run = Run(out, config, level, training, data, below, seed)
+    run = Run(out, config, level, training, data, below, seed, start)
     if not usable_clips(run, index):
         longest = max(clip.frames for clip in index.clips)
         spec = config.levels[level - 1]

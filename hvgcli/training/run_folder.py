@@ -36,6 +36,7 @@ def record_of(run: Run) -> dict[str, Any]:
         "data": _place(run.data),
         "below": None if run.below is None else str(run.below.resolve()),
         "seed": run.seed,
+        "start": None if run.start is None else str(run.start.resolve()),
     }
 
 
@@ -77,7 +78,7 @@ def check_claim(run: Run, warn: Callable[[str], None]) -> None:
     before = replace(training_from_dict(known.get("training")), steps=run.training.steps)
     names = (field.name for field in fields(before))
     changed = [name for name in names if getattr(before, name) != getattr(run.training, name)]
-    changed += [key for key in ("data", "below") if known.get(key) != record[key]]
+    changed += [key for key in ("data", "below", "start") if known.get(key) != record[key]]
     if changed:
         warn(f"{run.out} goes on with other settings than it began with: {', '.join(changed)}")
 

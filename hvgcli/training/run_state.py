@@ -126,12 +126,7 @@ def load_state(path: Path, level: LevelTraining) -> dict[str, Any]:
         raise WeightsError(f"{path} is no training state: its header has no step")
     if metadata.get("level") != level.level:
         raise WeightsError(f"{path} is a state of level {metadata.get('level')}, expected level {level.level}")
-    networks = {key.removeprefix("networks/"): value for key, value in flat.items() if key.startswith("networks/")}
-    try:
-        level.load_state_dict(networks, strict=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"{path} is of another configuration ({first}): use a new --out folder") from error
+    _load_networks(path, flat, level)
     for name, optimizer in level.optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         prefix = f"optimizers/{name}/"
@@ -142,6 +137,35 @@ def load_state(path: Path, level: LevelTraining) -> dict[str, Any]:
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     _restore_random(flat)
     return metadata
+
+
+def _load_networks(path: Path, flat: dict[str, Tensor], level: LevelTraining) -> None:
+    networks = {key.removeprefix("networks/"): value for key, value in flat.items() if key.startswith("networks/")}
+    try:
+        level.load_state_dict(networks, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{path} is of another configuration ({first}): use a new --out folder") from error
+
+
+def start_from(run: Path, level: LevelTraining) -> None:
+    """Begin with the networks of another run's last state, discriminators and moving average included.
+
+    The optimizers begin afresh. Frames and training numbers may differ, shapes of weights may not.
+    Errors: `WeightsError` where there is no state, or it is damaged or does not fit.
+    """
+    known = states(run)
+    if not known:
+        raise WeightsError(f"{run} holds no state of a run: --from takes the --out folder of another training")
+    path = known[-1][1]
+    _verify(path)
+    flat, _ = load_tensors(path)
+    try:
+        _load_networks(path, flat, level)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{run} cannot be the start of this run: its networks have other shapes ({error})"
+        ) from error
 
 
 def _restore_random(flat: dict[str, Tensor]) -> None:
