@@ -21,7 +21,7 @@ from hvgcli.config import ModelConfig
 from hvgcli.errors import UsageError
 from hvgcli.layers.layout import join_time
 from hvgcli.metrics.videos import VideoBatch
-from hvgcli.models.level1 import Outline
+from hvgcli.models.recurrent_generator import RecurrentGenerator
 from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import (
@@ -222,7 +222,7 @@ class GeneratedVideos:
         zs = [level_latents(hierarchy, samples, number, self.sigma) for number in range(1, levels + 1)]
         labels = sample_labels(hierarchy, samples)
         first, *others = hierarchy.generators[:levels]
-        assert isinstance(first, Outline)
+        assert isinstance(first, RecurrentGenerator)
         outline = join_time(*(piece for piece, _ in outline_pieces(first, zs[0], labels, total, PIECE, half[0])))
         window = level_frames(hierarchy, self.frames, levels)[0]
         starts = [self.window_start(sample, total, window) for sample in samples]

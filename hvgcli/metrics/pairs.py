@@ -18,14 +18,12 @@ from hvgcli.errors import DataError
 from hvgcli.metrics.estimate import spread
 from hvgcli.metrics.networks import FeatureNetwork
 from hvgcli.metrics.results import Metric, metric
-from hvgcli.metrics.similarity import best_of, psnr, sample_scores, ssim
+from hvgcli.metrics.similarity import NAMES, SCORES, best_of, sample_scores
 from hvgcli.metrics.single import CropGrid, crop_grid, crops, svfid
 from hvgcli.video import read_video
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 CROP_FRAMES = 16  # of a crop at most: what action networks are trained on
-NAMES = {"ssim": "SSIM", "psnr": "PSNR"}
-SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ssim": ssim, "psnr": psnr}
 
 
 @dataclass(frozen=True)

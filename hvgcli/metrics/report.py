@@ -19,9 +19,11 @@ from hvgcli.metrics.page.layout import GENERATOR, render
 from hvgcli.metrics.page.markup import Html, join, tag
 from hvgcli.metrics.page.media import Media
 from hvgcli.metrics.page.plots import spectra_section, training_section
+from hvgcli.metrics.page.prediction import prediction_section
 from hvgcli.metrics.page.samples import samples_section
 from hvgcli.metrics.page.tables import classes_section, metrics_section, protocol_section
 from hvgcli.metrics.page.training import TrainingRun, read_run
+from hvgcli.metrics.page.truncation import truncation_section
 from hvgcli.metrics.staging import staged
 
 INDEX = "index.html"
@@ -120,6 +122,8 @@ def _page(sources: Sequence[Source], title: str, media: Media) -> str:
         ("samples", "Samples", samples_section(tested, media)),
         ("metrics", "Metrics", join(*metrics) if metrics else None),
         ("classes", "Classes", classes_section(tested)),
+        ("prediction", "Best of several continuations", prediction_section(tested)),
+        ("truncation", "Truncation curves", truncation_section(tested)),
         ("spectra", "Power spectra", spectra_section(tested)),
         ("training", "Training", training_section(trained, media)),
     ]

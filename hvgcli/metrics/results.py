@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -84,6 +84,10 @@ class Evaluation:
     per_frame: dict[str, list[float | None]] = field(default_factory=dict)
     """Values at each frame, by the name of the metric."""
     psd: dict[str, Any] | None = None
+    best_of: dict[str, Any] | None = None
+    """Scores of continuations (`best_of.record`)."""
+    truncation_curve: list[dict[str, Any]] = field(default_factory=list)
+    """The numbers of each sigma (DVD-GAN section 4.1.1); `metrics` are those of one of them."""
     clips: list[SampleClip] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -101,9 +105,15 @@ class Evaluation:
             "per_class": self.per_class,
             **({"per_frame": self.per_frame} if self.per_frame else {}),
             **({} if self.psd is None else {"psd": self.psd}),
+            **({} if self.best_of is None else {"best_of": self.best_of}),
+            **({"truncation_curve": self.truncation_curve} if self.truncation_curve else {}),
             "samples": [_described(clip, name) for clip, name in self._named()],
             "warnings": self.warnings,
         }
+
+    def add_point(self, sigma: float, metrics: Sequence[Metric]) -> None:
+        """The next point of the truncation curve."""
+        self.truncation_curve.append({"sigma": sigma, "metrics": [asdict(row) for row in metrics]})
 
     def _named(self) -> Iterator[tuple[SampleClip, str]]:
         counts: dict[str, int] = {}

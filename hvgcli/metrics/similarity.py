@@ -74,6 +74,31 @@ def best_of(scores: Tensor, count: int) -> Tensor:
     return scores.gather(-2, index).squeeze(-2)
 
 
+def expected_best_of(scores: Tensor, count: int) -> Tensor:
+    """Mean of `best_of` over all choices of `count` of the l predictions: (..., l, T) -> (..., T).
+
+    Of l predictions every choice of `count` is as good as any other, so this has the expectation of `best_of` and
+    less noise; with count = l it is `best_of`, with count = 1 the mean. Of the binomial(l, count) choices, the
+    prediction of rank r (0 is the best) is the best one of binomial(l - 1 - r, count - 1).
+
+    Raises:
+        DataError: as `best_of`.
+    """
+    total = scores.shape[-2]
+    if not 1 <= count <= total:
+        raise DataError(f"the best of {count} was asked of {total} predictions: generate more, or ask fewer")
+    order = scores.mean(-1).argsort(dim=-1, descending=True, stable=True)  # (..., l)
+    ranked = scores.gather(-2, order[..., None].expand_as(scores))
+    found = torch.zeros_like(ranked[..., 0, :])
+    for rank in range(total - count + 1):  # a score without weight may be infinite
+        found += math.comb(total - 1 - rank, count - 1) / math.comb(total, count) * ranked[..., rank, :]
+    return found
+
+
+NAMES = {"ssim": "SSIM", "psnr": "PSNR"}
+SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ssim": ssim, "psnr": psnr}
+
+
 def _frame_ssim(x: Tensor, y: Tensor) -> Tensor:
     """SSIM () of two frames (H, W, C)."""
     x, y = x.double(), y.double()

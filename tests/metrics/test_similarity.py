@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvgcli.errors import DataError
-from hvgcli.metrics.similarity import best_of, psnr, sample_scores, ssim
+from hvgcli.metrics.similarity import best_of, expected_best_of, psnr, sample_scores, ssim
 
 
 def some_frames(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -122,6 +122,31 @@ def test_best_of_equal_to_the_loop_and_never_falling(videos: int, samples: int, 
     assert all((later >= earlier).all() for earlier, later in pairwise(means))
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 2), st.integers(1, 6), st.integers(1, 3), st.integers(0, 1000))
+def test_expected_best_is_the_mean_over_all_choices(videos: int, samples: int, frames: int, seed: int) -> None:
+    scores = torch.rand(videos, samples, frames, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    means = []
+    for count in range(1, samples + 1):
+        expected = expected_best_of(scores, count)
+        for video in range(videos):
+            best = [
+                max((scores[video, i].tolist() for i in chosen), key=lambda row: sum(row) / len(row))
+                for chosen in combinations(range(samples), count)
+            ]
+            by_loop = [sum(row[frame] for row in best) / len(best) for frame in range(frames)]
+            assert expected[video].tolist() == pytest.approx(by_loop, rel=1e-12)
+        means.append(expected.mean(-1))
+    assert torch.allclose(expected, best_of(scores, samples), rtol=1e-14)
+    assert all((later >= earlier - 1e-12).all() for earlier, later in pairwise(means))
+
+
+def test_expected_best_of_infinite_scores() -> None:
+    scores = torch.tensor([[math.inf, math.inf], [1.0, 2.0], [math.inf, 5.0]])
+    assert expected_best_of(scores, 3).tolist() == best_of(scores, 3).tolist() == [math.inf, math.inf]
+    assert expected_best_of(scores[1:], 1).tolist() == [math.inf, 3.5]
+
+
 def test_the_best_prediction_is_the_nearest() -> None:
     real = some_frames(3, 12, 12, 3)
     samples = [noisy(real, amount, seed) for seed, amount in enumerate((60.0, 10.0, 30.0))]
@@ -155,3 +180,5 @@ def test_too_few_predictions() -> None:
         best_of(torch.zeros(3, 2), 4)
     with pytest.raises(DataError, match="best of 0"):
         best_of(torch.zeros(3, 2), 0)
+    with pytest.raises(DataError, match="best of 4 was asked of 3"):
+        expected_best_of(torch.zeros(3, 2), 4)

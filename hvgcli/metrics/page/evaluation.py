@@ -14,6 +14,7 @@ KIND = "hvg-evaluation"
 FORMAT = 1
 JSON_LIMIT = 64 << 20  # bytes; values of a thousand classes are about one megabyte
 SETS = ("real", "generated")
+SCORES = ("ssim", "psnr")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,29 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class BestOf:
+    """Scores of the best of l continuations by one predictor."""
+
+    of: str
+    """Name of the predictor."""
+    score: str
+    """"ssim" or "psnr"."""
+    count: int | None
+    """l; None where it is the same for all l."""
+    value: float | None
+    frames: tuple[float, ...]
+    """Means at each predicted frame, whose mean is `value`."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The numbers of one standard deviation of z."""
+
+    sigma: float
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
 class Sample:
     """A short video of one set."""
 
@@ -75,6 +99,8 @@ class Evaluation:
     spectra: tuple[Spectrum, ...]
     samples: tuple[Sample, ...]
     warnings: tuple[str, ...]
+    best_of: tuple[BestOf, ...] = ()
+    truncation_curve: tuple[CurvePoint, ...] = ()
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -84,6 +110,7 @@ class Evaluation:
 
 
 SUBJECT = {f"generated.{key}" for key in ("name", "sha", "levels", "full_frames", "takes")}  # which model it was
+DRAWING = {"sigma", "truncation", "generated.sigma", "generated.truncation", "generated.seed"}  # of models that draw z
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -107,6 +134,8 @@ def read_evaluation(folder: Path) -> Evaluation:
         classes=tuple(_class(row) for row in data.objects("per_class")),
         frequencies=frequencies,
         spectra=tuple(_spectrum(row, len(frequencies)) for row in spectra.objects("curves")),
+        best_of=tuple(_best_of(row) for row in data.nested("best_of").objects("rows")),
+        truncation_curve=tuple(_point(row) for row in data.objects("truncation_curve")),
         samples=tuple(_sample(row, folder) for row in data.objects("samples")),
         warnings=data.texts("warnings"),
     )
@@ -131,6 +160,20 @@ def _spectrum(row: Fields, count: int) -> Spectrum:
     if len(power) != count or frame is None:
         raise MediaError(f"{row.where} is damaged: {len(power)} values of power for {count} frequencies, frame {frame}")
     return Spectrum(_set(row), frame, power)
+
+
+def _best_of(row: Fields) -> BestOf:
+    score = row.text("score")
+    if score not in SCORES:
+        raise MediaError(f"{row.where} is damaged: score is {score!r}, not 'ssim' or 'psnr'")
+    return BestOf(row.text("of"), score, row.whole("best_of"), row.number("value"), row.numbers("frames"))
+
+
+def _point(row: Fields) -> CurvePoint:
+    sigma = row.number("sigma")
+    if sigma is None:
+        raise MediaError(f"{row.where} is damaged: it has no sigma")
+    return CurvePoint(sigma, tuple(_metric(metric) for metric in row.objects("metrics")))
 
 
 def _sample(row: Fields, folder: Path) -> Sample:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from hvgcli.metrics.charts import interval_mark
-from hvgcli.metrics.page.evaluation import ClassRow, Evaluation, Metric
+from hvgcli.metrics.page.evaluation import DRAWING, ClassRow, Evaluation, Metric
 from hvgcli.metrics.page.markup import Html, hidden, join, number, tag, text
 
 BETTER = {
@@ -83,7 +83,13 @@ def comparable(evaluations: Sequence[Evaluation]) -> bool:
 def differing(evaluations: Sequence[Evaluation]) -> list[str]:
     """Names of the protocol's parts in which evaluations differ, what they evaluate left aside."""
     names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.conditions)
-    return [name for name in names if len({evaluation.conditions.get(name) for evaluation in evaluations}) > 1]
+    return [name for name in names if len(_stated(name, evaluations)) > 1]
+
+
+def _stated(name: str, evaluations: Sequence[Evaluation]) -> set[str | None]:
+    """What evaluations say of a part of the protocol; a baseline that draws no z says nothing of how it is drawn."""
+    found = {evaluation.conditions.get(name) for evaluation in evaluations}
+    return found - {None} if name in DRAWING else found
 
 
 def best_of(metrics: Sequence[Metric | None]) -> Metric | None:
