@@ -14,7 +14,7 @@ KIND = "hvg-evaluation"
 FORMAT = 1
 JSON_LIMIT = 64 << 20  # bytes; values of a thousand classes are about one megabyte
 SETS = ("real", "generated")
-SCORES = ("ssim", "psnr")
+SCORES = {"ssim": "SSIM", "psnr": "PSNR"}
 
 
 @dataclass(frozen=True)

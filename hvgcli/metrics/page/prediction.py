@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hvgcli.metrics.charts import Line, line_chart
-from hvgcli.metrics.page.evaluation import BestOf, Evaluation
+from hvgcli.metrics.page.evaluation import SCORES, BestOf, Evaluation
 from hvgcli.metrics.page.markup import Html, join, number, tag
 from hvgcli.metrics.page.tables import scrolling
-from hvgcli.metrics.similarity import NAMES
 
 UNITS = {"ssim": "SSIM", "psnr": "PSNR, dB"}
 SIZE = (560, 380)
@@ -46,7 +45,7 @@ def _chart(score: str, rows: Sequence[BestOf]) -> Html | None:
     ]
     try:
         drawn = line_chart(
-            lines, title=f"{NAMES[score]} per frame", x_label="predicted frame", y_label=UNITS[score], size=SIZE
+            lines, title=f"{SCORES[score]} per frame", x_label="predicted frame", y_label=UNITS[score], size=SIZE
         )
     except ValueError:  # nothing finite
         return None
@@ -68,7 +67,7 @@ def _table(rows: Sequence[BestOf]) -> Html:
 
 
 def _head(score: str, count: int | None) -> str:
-    return NAMES[score] if count is None else f"{NAMES[score]}, best of {count}"
+    return SCORES[score] if count is None else f"{SCORES[score]}, best of {count}"
 
 
 def _table_row(name: str, rows: Sequence[BestOf], columns: Sequence[tuple[str, int | None]]) -> Html:
