@@ -40,6 +40,8 @@ class RecurrentGenerator(nn.Module):
     """
 
     recurrent = True
+    whole = False
+    """Whether a video can only be made at once, not in pieces."""
 
     def __init__(
         self,

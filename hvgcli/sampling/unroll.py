@@ -29,10 +29,13 @@ def frames_per_level(generators: Sequence[Generator], frames: int) -> list[int]:
 def outline_pieces(
     outline: RecurrentGenerator, z: Tensor, labels: Tensor | None, total: int, piece: int, half: bool = False
 ) -> Iterator[tuple[Tensor, bool]]:
-    """An outline of `total` frames in pieces `(B, <= piece, 3, D, D)`, each with "is it the last"."""
+    """An outline of `total` frames in pieces `(B, <= piece, 3, D, D)`, each with "is it the last".
+
+    One that attends to all of its frames is a single piece.
+    """
     state = RecurrentState()
     while state.start < total:
-        count = min(piece, total - state.start)
+        count = total if outline.whole else min(piece, total - state.start)
         with _precision(z.device, half):
             video = outline.advance(z, labels, state, count, total)
         yield video, state.start == total

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from real_models import make_working_model
 from tiny_models import tiny_config
 
+from hvgcli.config import DiscriminatorConfig, ModelConfig, OneStageConfig
 from hvgcli.errors import UsageError
+from hvgcli.metrics import generated
 from hvgcli.metrics.generated import GeneratedVideos, labels_like
+from hvgcli.models.dvd_gan import DvdGan
 from hvgcli.sampling.hierarchy import Hierarchy, Sample, generate, level_latents, load, prepare
 from hvgcli.sampling.render import to_pixels
 from hvgcli.sampling.unroll import join
@@ -96,6 +99,34 @@ def test_windows_of_an_outline_alone(hierarchy: Hierarchy) -> None:
     for sample, outline, window in zip(made.samples, torch.from_numpy(outlines), frames_of(made, 3), strict=True):
         start = made.window_start(sample, 4, 3)
         assert at_most_one_step_apart(window, outline[start : start + 3])
+
+
+@pytest.mark.parametrize("attention", [0, 8])
+def test_a_one_stage_model(tmp_path: Path, attention: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    level = OneStageConfig(
+        frames=6, resolution=16, stride=2, channels=4, multipliers=(2, 2, 1), attention=attention,
+        discriminator=DiscriminatorConfig(4, (1, 2)), z_dim=4, embed_dim=4,
+    )  # fmt: skip
+    config = ModelConfig("tiny-dvd-gan", (level,), 2, ("cat", "dog"))
+    hierarchy = load(make_working_model(tmp_path / "dvd", config=config))
+    made = GeneratedVideos(hierarchy, [0, 1, 0], frames=4, sigma=SIGMA)
+    prepare(hierarchy, 6, SIGMA, 1)
+    network = hierarchy.generators[0]
+    assert isinstance(network, DvdGan)
+    for name, parameter in network.named_parameters():
+        if name.endswith("gate"):
+            parameter.fill_(1)  # attention begins with no effect
+    full = network(level_latents(hierarchy, made.samples, 1, SIGMA), torch.tensor([0, 1, 0]))
+    whole = torch.from_numpy(to_pixels(full))
+    monkeypatch.setattr(generated, "PIECE", 2)  # attention must see all frames all the same
+    assert (made.full, made.windowed, made.size) == (6, True, (16, 16))
+    for sample, video, window in zip(made.samples, whole, frames_of(made, 3), strict=True):
+        start = made.window_start(sample, 6, 4)
+        assert at_most_one_step_apart(window, video[start : start + 4])
+    entire = GeneratedVideos(hierarchy, [0, 1, 0], frames=6, sigma=SIGMA)
+    assert at_most_one_step_apart(frames_of(entire, 3), whole)
+    pieces = join(generate(hierarchy, made.samples, 6, sigma=SIGMA, piece=2))
+    assert at_most_one_step_apart(torch.from_numpy(to_pixels(pieces)), whole)
 
 
 def test_the_key_follows_all_that_the_videos_depend_on(hierarchy: Hierarchy) -> None:
