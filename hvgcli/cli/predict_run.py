@@ -26,8 +26,8 @@ from hvgcli.errors import MediaError, PartialFailure, UsageError
 from hvgcli.hub import available
 from hvgcli.runtime import choose_device, choose_half
 from hvgcli.sampling.hierarchy import Hierarchy, load
-from hvgcli.sampling.motion import FlowPictures, moving_continuation
-from hvgcli.sampling.predict import continuation
+from hvgcli.sampling.motion import FlowPictures
+from hvgcli.sampling.predict import continuation, moving_continuation
 from hvgcli.sampling.render import batches, to_pixels, write_clips
 from hvgcli.video import Format, Frames, VideoWriter, examine
 from hvgcli.video.remux import send

@@ -22,8 +22,7 @@ from hvgcli.config import ModelConfig, OneStageConfig
 from hvgcli.data.excerpt import Excerpt, check_moment, decimal, end_moment, moment_with_truth
 from hvgcli.errors import MediaError, UsageError
 from hvgcli.hub import DEFAULT_PREDICTOR
-from hvgcli.sampling.motion import warps
-from hvgcli.sampling.predict import Draw
+from hvgcli.sampling.predict import Draw, warps
 from hvgcli.sampling.upscale_job import file_digest
 from hvgcli.video import Footage, Format
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hvgcli.config import OneStageConfig
 from hvgcli.errors import UsageError, WeightsError
 from hvgcli.layers.layout import as_video_order, join_time, own_frames
+from hvgcli.layers.units import UNITS
 from hvgcli.models.frame_prediction import FramePredictor
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy
@@ -137,7 +139,6 @@ def _last(context: Tensor, video: Tensor) -> Tensor:
     return own_frames(join_time(context, video)[:, -context.shape[1] :])
 
 
-@torch.inference_mode()
 def continuation(
     hierarchy: Hierarchy, context: Tensor, seeds: Sequence[int], frames: int, draw: Draw, *, half: bool | None = None
 ) -> Iterator[Tensor]:
@@ -150,6 +151,45 @@ def continuation(
 
     Errors: those of `prepare`; `UsageError` when context, seeds or frames do not fit the model.
     """
+    for video, _ in _pieces(hierarchy, context, seeds, frames, draw, half, motion=False):
+        yield video
+
+
+def moving_continuation(
+    hierarchy: Hierarchy, context: Tensor, seeds: Sequence[int], frames: int, draw: Draw, *, half: bool | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pieces of `continuation`, each with the motion `(B, n, 2, D, D)` that the recurrent units warp by.
+
+    It is since the frame before, to the right and down, in pixels (TrIVD-GAN section 4.4). Errors: as
+    `continuation`, and `UsageError` for a model whose units do not warp.
+    """
+    level = predictor(hierarchy).level
+    if not warps(level):
+        raise UsageError(f"{hierarchy.config.name} has no motion fields: its unit {level.unit} does not warp")
+    for video, flow in _pieces(hierarchy, context, seeds, frames, draw, half, motion=True):
+        assert flow is not None
+        yield video, flow
+
+
+def warps(level: OneStageConfig) -> bool:
+    """Whether a model's recurrent units warp their state, so that there are motion fields."""
+    with torch.device("meta"):
+        unit = UNITS[level.unit](level.first_width, spectral=False)
+    return hasattr(unit, "kernels")
+
+
+@torch.inference_mode()
+def _pieces(
+    hierarchy: Hierarchy,
+    context: Tensor,
+    seeds: Sequence[int],
+    frames: int,
+    draw: Draw,
+    half: bool | None,
+    *,
+    motion: bool,
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The pieces of `continuation`, with their motion if it is wanted."""
     network = predictor(hierarchy)
     _check(network, context, seeds, frames)
     prepare(hierarchy, deviation(draw))
@@ -158,10 +198,11 @@ def continuation(
     z = draw_latents(seeds, network.level.z_dim, draw).to(device)
     context = context.to(device, torch.float32)
     for start in range(0, frames, network.level.frames):
+        count = min(network.level.frames, frames - start)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            video = network.predict(context, z, min(network.level.frames, frames - start))
+            video, flow = network.flows(context, z, count) if motion else (network.predict(context, z, count), None)
         context = _last(context, video)
-        yield video
+        yield video, flow
 
 
 # ---- baselines -----------------------------------------------------------------------------------
