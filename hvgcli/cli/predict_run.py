@@ -102,7 +102,7 @@ class Prediction:
         for cut in find_cuts(seen):
             self.output.warn(
                 f"{self.job.item.name}: frame {cut + 1} of the {len(seen)} to go on from is unlike those before it "
-                "(a cut?): begin later with --at, or after a cut leave more of the new scene"
+                "(a cut?): choose a moment with --at before which all of them are of one scene"
             )
 
     def _writers(self, dtype: str, digest: str | None) -> dict[Target, VideoWriter]:
