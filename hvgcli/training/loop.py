@@ -106,7 +106,9 @@ def train_level(
             level = LevelTraining(run.config, run.level, run.training, device, run.seed, world)
             header = resume(run.out, level, warn if world.main else lambda message: None)
             if run.start is not None and header["step"] == 0:
-                start_from(run.start, level)
+                taken, of = start_from(run.start, level)
+                if world.main and taken < of:
+                    warn(f"{run.start} gives {taken} of {of} weights; the others, of other shapes, begin afresh")
             source = _source(run, index, device, warn, world)
         done = saved = int(header["step"])
         _check_same_state(world, done)

@@ -126,7 +126,12 @@ def load_state(path: Path, level: LevelTraining) -> dict[str, Any]:
         raise WeightsError(f"{path} is no training state: its header has no step")
     if metadata.get("level") != level.level:
         raise WeightsError(f"{path} is a state of level {metadata.get('level')}, expected level {level.level}")
-    _load_networks(path, flat, level)
+    networks = {key.removeprefix("networks/"): value for key, value in flat.items() if key.startswith("networks/")}
+    try:
+        level.load_state_dict(networks, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{path} is of another configuration ({first}): use a new --out folder") from error
     for name, optimizer in level.optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         prefix = f"optimizers/{name}/"
@@ -139,20 +144,13 @@ def load_state(path: Path, level: LevelTraining) -> dict[str, Any]:
     return metadata
 
 
-def _load_networks(path: Path, flat: dict[str, Tensor], level: LevelTraining) -> None:
-    networks = {key.removeprefix("networks/"): value for key, value in flat.items() if key.startswith("networks/")}
-    try:
-        level.load_state_dict(networks, strict=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"{path} is of another configuration ({first}): use a new --out folder") from error
-
-
-def start_from(run: Path, level: LevelTraining) -> None:
+def start_from(run: Path, level: LevelTraining) -> tuple[int, int]:
     """Begin with the networks of another run's last state, discriminators and moving average included.
 
-    The optimizers begin afresh. Frames and training numbers may differ, shapes of weights may not.
-    Errors: `WeightsError` where there is no state, or it is damaged or does not fit.
+    Taken are the weights whose name and shape are the same; the others, such as those of other classes or of
+    further stages, stay fresh, and so do the optimizers. Returns how many weights were taken, of how many.
+
+    Errors: `WeightsError` where there is no state, it is damaged, or nothing of it fits.
     """
     known = states(run)
     if not known:
@@ -160,12 +158,14 @@ def start_from(run: Path, level: LevelTraining) -> None:
     path = known[-1][1]
     _verify(path)
     flat, _ = load_tensors(path)
-    try:
-        _load_networks(path, flat, level)
-    except WeightsError as error:
-        raise WeightsError(
-            f"{run} cannot be the start of this run: its networks have other shapes ({error})"
-        ) from error
+    own = level.state_dict()
+    named = {key.removeprefix("networks/"): value for key, value in flat.items()}
+    fitting = {key: value for key, value in named.items() if key in own and value.shape == own[key].shape}
+    weights = [key for key in fitting if key.startswith("generator.")]
+    if not weights:
+        raise WeightsError(f"{run} cannot be the start of this run: no weight of its generator fits, choose another")
+    level.load_state_dict(fitting, strict=False)
+    return len(fitting), len(own)
 
 
 def _restore_random(flat: dict[str, Tensor]) -> None:
