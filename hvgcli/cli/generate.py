@@ -131,6 +131,7 @@ def generate(
     seeds = None if seed is None else values.parse_seeds(seed)
     own_length = config.levels[0].frames * config.frame_factor(level)
     frames = values.check_frames(own_length if frames is None else frames)
+    config.require_length(frames)
     sigma = values.check_sigma(config.sigma if sigma is None else sigma)
     values.check_count("--batch-size", batch_size)
     values.check_count("--piece", piece)

@@ -242,7 +242,7 @@ def memory_estimate(config: ModelConfig, request: Request, videos: int) -> int:
     largest = 0
     for number, level in enumerate(config.levels[: request.levels], start=1):
         outline = -(-request.frames // config.frame_factor(request.levels))
-        frames = min(request.piece, outline) * config.frame_factor(number)
+        frames = (outline if config.one_length else min(request.piece, outline)) * config.frame_factor(number)
         sizes = (4 << min(unit + 1, level.doublings) for unit in range(len(level.widths)))
         largest = max(largest, *(frames * size**2 * width for size, width in zip(sizes, level.widths, strict=True)))
     return BASE_BYTES + MAPS * 4 * largest * videos

@@ -45,6 +45,7 @@ def stats(
     config = read_model_config(folder)
     families.refuse_measuring(model, config)
     values.check_frames(frames)
+    config.require_length(frames)
     sigmas = [config.sigma] if sigma is None else values.parse_sigmas(sigma)
     values.check_count("--passes", passes)
     values.check_count("--batch-size", batch_size)

@@ -37,6 +37,7 @@ class ModelConfig:
         require(0 < Fraction(self.source_rate) <= 1000, f"source_rate {self.source_rate} must be in 0..1000")
         if not self.one_stage:
             self._check_hierarchy()
+        require(not (self.predictor and self.num_classes), "a predictor has no classes: num_classes must be 0")
 
     def _check_hierarchy(self) -> None:
         """How the levels of a hierarchy fit together."""
@@ -88,6 +89,20 @@ class ModelConfig:
     @property
     def conditional(self) -> bool:
         return self.num_classes > 0
+
+    @property
+    def one_length(self) -> bool:
+        """Whether all videos have as many frames as in training: attention looks at all of them."""
+        first = self.levels[0]
+        return isinstance(first, OneStageConfig) and first.attention > 0
+
+    def require_length(self, frames: int) -> None:
+        """`ConfigError` where a video of the last level cannot have `frames` frames."""
+        require(
+            not self.one_length or frames == self.frames,
+            f"{self.name} attends to all frames at once, so it makes {self.frames} of them, not {frames}: "
+            f"give --frames {self.frames}",
+        )
 
     @property
     def frames(self) -> int:

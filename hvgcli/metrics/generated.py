@@ -121,7 +121,9 @@ class GeneratedVideos:
     @property
     def lengths(self) -> tuple[int, ...]:
         """Frames at the last level that standing statistics are needed for."""
-        return (self.full, self.frames) if self.windowed else (self.frames,)
+        if not self.windowed:
+            return (self.frames,)
+        return (self.full, self.frames) if self.levels > 1 else (self.full,)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -216,7 +218,8 @@ class GeneratedVideos:
         """Windows of full videos, (B, T, 3, D, D) in [-1, 1]: cut from the outline, then enlarged."""
         hierarchy, levels = self.hierarchy, self.levels
         total, *above = self._level_frames()
-        prepare(hierarchy, self.frames, self.sigma, levels)
+        if levels > 1:  # otherwise the window is cut from frames that are finished
+            prepare(hierarchy, self.frames, self.sigma, levels)
         prepare(hierarchy, total, self.sigma, 1)
         half = [*hierarchy.half, *[False] * levels][:levels]
         zs = [level_latents(hierarchy, samples, number, self.sigma) for number in range(1, levels + 1)]

@@ -80,8 +80,3 @@ class RecurrentGenerator(nn.Module):
         state.start += frames
         rgb = self.to_rgb(to_frames(self.norm(x, cond, rows)))
         return to_video(torch.tanh(rgb.float() if rgb.dtype != torch.float64 else rgb), len(z))
-
-
-def one_length_only(generator: nn.Module) -> bool:
-    """Whether a generator makes videos of its training length alone, all frames at once."""
-    return bool(getattr(generator, "whole", False))

@@ -162,7 +162,11 @@ def level_frames(hierarchy: Hierarchy, frames: int, levels: int) -> list[int]:
 
 
 def prepare(hierarchy: Hierarchy, frames: int, sigma: float, levels: int) -> None:
-    """Install the standing statistics of levels 1..levels; `WeightsError` when some are missing."""
+    """Install the standing statistics of levels 1..levels.
+
+    Errors: `WeightsError` when some are missing, `ConfigError` where the model does not make this length.
+    """
+    hierarchy.config.require_length(frames)
     for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
         table = statistics.choose(hierarchy.tables[number - 1], sigma, total)
         if table is None:

@@ -38,8 +38,9 @@ def record(
     """Pooled moments of level `level` over `passes` videos x `batch` of `frames` frames at that level.
 
     The levels below run with their standing statistics, which must be there. Classes are uniform.
-    progress is called with 1 after each pass.
+    progress is called with 1 after each pass. `ConfigError` where the model does not make this length.
     """
+    hierarchy.config.require_length(frames)
     generators: list[Generator] = hierarchy.generators[:level]
     if level > 1:
         prepare(hierarchy, level_frames(hierarchy, frames, level)[level - 2], sigma, level - 1)
@@ -81,14 +82,17 @@ def measure_any_length(
     batch: int = PASS_BATCH,
     progress: Progress | None = None,
 ) -> StandingTable:
-    """A table of level `level` for any length.
+    """A table of level `level` for any length that it makes.
 
     A recurrent level is measured over `HORIZON` times the training length of the outline, a convolutional
-    one over `WINDOW` times: beyond that it only repeats itself.
+    one over `WINDOW` times: beyond that it only repeats itself. One with attention makes its own length only.
     """
     generator, config = hierarchy.generators[level - 1], hierarchy.config
     outline = config.levels[0].frames
     factor = config.frame_factor(level)
+    if config.one_length:
+        moments = record(hierarchy, level, outline, sigma, passes=passes, batch=batch, progress=progress)
+        return statistics.exact_table(sigma, moments)
     frames = (HORIZON if generator.recurrent else WINDOW) * outline * factor
     moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
     tail = end_reach(hierarchy, level)  # 0 for a recurrent level

@@ -80,7 +80,11 @@ def _check(path: Path, hierarchy: Hierarchy, level: int, table: StandingTable, f
 def attach(
     hierarchy: Hierarchy, frames: int, sigma: float, levels: int, *, passes: int = PASSES, warn: Warn
 ) -> list[int]:
-    """Add kept tables for a video of `frames` frames at level `levels`; returns the levels still without any."""
+    """Add kept tables for a video of `frames` frames at level `levels`; returns the levels still without any.
+
+    `ConfigError` where the model does not make this length.
+    """
+    hierarchy.config.require_length(frames)
     for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
         exact = find(hierarchy, number, total, sigma, passes=1, warn=warn)  # whoever measured it chose the passes
         if exact is not None:

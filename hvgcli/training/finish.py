@@ -17,7 +17,6 @@ from hvgcli.data.cache import FrameCache
 from hvgcli.data.clips import ClipIndex
 from hvgcli.layers.weights import bake_spectral_norm
 from hvgcli.models.frame_prediction import FramePredictor
-from hvgcli.models.recurrent_generator import one_length_only
 from hvgcli.sampling import hierarchy as hierarchies
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress
@@ -38,7 +37,7 @@ def total_passes(run: Run, passes: int) -> int:
     """Passes that `finish` makes in all."""
     if run.config.predictor:
         return len(DEVIATIONS) * passes
-    return len(SIGMAS) * (passes + long_passes(passes))
+    return len(SIGMAS) * (passes + (0 if run.config.one_length else long_passes(passes)))
 
 
 def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
@@ -109,7 +108,7 @@ def _tables(
     for sigma in SIGMAS:
         moments = record(hierarchy, run.level, frames, sigma, passes=passes, batch=batch, progress=progress)
         tables.append(statistics.exact_table(sigma, moments))
-        if not one_length_only(hierarchy.generators[-1]):
+        if not run.config.one_length:
             long = long_passes(passes)
             tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, batch=batch, progress=progress))
     return tables
@@ -186,7 +185,8 @@ def _what(config: ModelConfig) -> str:
     level = config.levels[0]
     size = f"{level.frames}/{level.resolution}x{level.resolution}"
     if isinstance(level, OneStageConfig) and level.predictor:
-        name = "TrIVD-GAN-FP" if level.decomposition == "stronger" else "DVD-GAN-FP"
+        ours = level.decomposition == "stronger" and level.unit.startswith("TSRU")
+        name = "TrIVD-GAN-FP" if ours else "DVD-GAN-FP"
         return f"A video predictor ({name}, {level.unit}): from {level.context} frames to the {size} that follow."
     if isinstance(level, OneStageConfig):
         return f"A one-stage video generator (DVD-GAN) of {size}."
