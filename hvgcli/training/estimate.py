@@ -15,9 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from hvgcli.data.clips import ClipIndex
-from hvgcli.training import judging
+from hvgcli.training import judging, losses
 from hvgcli.training.distributed import ALONE
-from hvgcli.training.level import LevelTraining
+from hvgcli.training.level import LevelTraining, weight_matrices
 from hvgcli.training.plan import Run, usable_clips
 from hvgcli.training.run_state import state_bytes
 
@@ -142,6 +142,8 @@ def _generator_pass(level: LevelTraining, batch: int) -> Tensor:
             clip = video if low is None else torch.cat((low, video), dim=1)
             z = sum(level.encoder(clip, labels), z)
         loss = loss + (level.generate(z, labels, low) - video).abs().mean()
+    if level.training_config.orthogonal_penalty:
+        loss = loss + losses.orthogonal_penalty(weight_matrices(level.generator))
     return loss
 
 

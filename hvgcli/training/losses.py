@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hvgcli.layers.weights import full_precision
 from hvgcli.models.discriminators import pool_to
 
 STRUCTURE_SIZE = 64  # pixels: at 128 the structure functions would take a third of a step of DVD-GAN
@@ -54,8 +55,9 @@ def orthogonal_penalty(weights: Iterable[Tensor]) -> Tensor:
         matrix = weight.flatten(1)
         if matrix.shape[0] > matrix.shape[1]:
             matrix = matrix.t()
-        gram = matrix @ matrix.t()
-        total = total.to(gram) + (gram - torch.diag(gram.diagonal())).square().sum()
+        with full_precision(matrix):
+            gram = matrix @ matrix.t()
+            total = total.to(gram) + (gram - torch.diag(gram.diagonal())).square().sum()
     return total
 
 
