@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvgcli.cli.evaluation_request import Request
+from hvgcli.cli.evaluation_request import CLIPS, Request
 from hvgcli.cli.evaluation_sets import Sets
 from hvgcli.cli.output import Output
 from hvgcli.errors import UsageError
@@ -28,6 +28,8 @@ def check_best_of(request: Request, sets: Sets) -> None:
         raise UsageError(f"--metrics {others[0]} compares videos by their names: give --fake and --real")
     if request.best_of and request.metrics is not None and not request.scored:
         raise UsageError("--best-of is for ssim and psnr: add them to --metrics, or leave it out")
+    if request.clips != CLIPS and not request.scored:
+        raise UsageError(f"--clips {request.clips} is for --best-of: give both or none")
 
 
 def score_continuations(request: Request, sets: Sets, evaluation: Evaluation, output: Output) -> None:

@@ -25,7 +25,7 @@ from hvgcli.sampling.noise import seeded
 from hvgcli.sampling.render import batches
 
 AT_A_TIME = 16  # continuations of one window that are computed together
-DEVIATIONS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # of the noise that is tried, in steps of 255
+DEVIATIONS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # of the noise that is tried, in steps of 255
 CELLS = (1, 8)  # its grain in pixels
 TRIED_ON = 4  # windows that decide which noise gains most
 RESAMPLED = 1000  # draws of the takes, for intervals

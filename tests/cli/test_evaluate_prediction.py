@@ -197,6 +197,7 @@ def test_dry_run(evaluate):
         ((*FP, "--best-of", "0"), 2, "--best-of 0"),
         ((*FP, "--best-of", "1", "--clips", 0), 2, "--clips 0"),
         ((*FP, "--best-of", "1", "--metrics", "fvd"), 2, "--best-of is for ssim and psnr"),
+        ((*FP, "--clips", 5), 2, "--clips 5 is for --best-of"),
         ((*FP, "--metrics", "svfid"), 2, "give --fake and --real"),
         (("--model", "FP", "--data", "SHORT"), 3, "the longest has 12"),
     ],
