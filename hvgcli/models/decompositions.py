@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hvgcli.config import OneStageConfig
+from hvgcli.config import BASE_RESOLUTION, OneStageConfig
 from hvgcli.layers.layout import join_time
 from hvgcli.models.discriminators import ResidualDiscriminator, pool_to
 
@@ -58,15 +58,16 @@ def crop(video: Tensor, size: int, places: Tensor | None) -> Tensor:
     if places is None:
         return video[..., :size, :size]
     corners = (places.cpu() * (video.shape[-1] - size + 1)).long().tolist()
-    return torch.stack(
-        [clip[..., top : top + size, left : left + size] for clip, (top, left) in zip(video, corners, strict=True)]
-    )
+    memory = video.permute(0, 1, 3, 4, 2)  # (B, T, H, W, C): cut from it, the crops are in that order too
+    cut = [clip[:, top : top + size, left : left + size] for clip, (top, left) in zip(memory, corners, strict=True)]
+    return torch.stack(cut).permute(0, 1, 4, 2, 3)
 
 
 class OneStageDiscriminator(nn.Module):
     """All discriminators of a decomposition (DVD-GAN section 3.1, TrIVD-GAN sections 3.1 and 4.2).
 
-    They are the same residual networks but for what they see. A predictor's clip is context + what follows;
+    They are the same residual networks but for what they see: as many blocks halve a pooled or cropped video as
+    lead the whole one to 4x4 (TrIVD-GAN appendix A: the first four of five at 64 pixels). A predictor's clip is context + what follows;
     its single frames are drawn from what follows alone (DVD-GAN appendix B.4).
     """
 
@@ -77,6 +78,7 @@ class OneStageDiscriminator(nn.Module):
         # the class of all samples is 0 where there are no classes (DVD-GAN appendix B.4)
         self.dummy_class = level.predictor and not num_classes
         classes = num_classes or int(self.dummy_class)
+        halvings = (level.resolution // BASE_RESOLUTION).bit_length() - 1
         self.networks = nn.ModuleDict(
             {
                 name: ResidualDiscriminator(
@@ -85,6 +87,7 @@ class OneStageDiscriminator(nn.Module):
                     resolution=level.resolution // view.factor,
                     num_classes=classes,
                     volumetric=0 if view.single else 2,
+                    halvings=halvings,
                 )
                 for name, view in self.views.items()
             }

@@ -18,17 +18,24 @@ class ResidualDiscriminator(nn.Module):
     """Residual network that gives one score a frame, with projection conditioning (Miyato & Koyama 2018).
 
     The first `volumetric` blocks are 3D and see neighbouring frames; the others see each frame alone.
-    A block halves the resolution while it is above 4.
     """
 
     def __init__(
-        self, config: DiscriminatorConfig, *, in_channels: int, resolution: int, num_classes: int, volumetric: int
+        self,
+        config: DiscriminatorConfig,
+        *,
+        in_channels: int,
+        resolution: int,
+        num_classes: int,
+        volumetric: int,
+        halvings: int | None = None,
     ) -> None:
+        """`halvings`: blocks that halve the resolution, counted from the first; None = as many as lead to 4x4."""
         super().__init__()
         widths = (in_channels, *config.widths)
         blocks = []
         for i in range(len(config.widths)):
-            halve = resolution > BASE_RESOLUTION
+            halve = resolution > BASE_RESOLUTION if halvings is None else i < halvings
             conv = partial(conv3d if i < volumetric else conv2d, spectral=True)
             blocks.append(DiscriminatorBlock(widths[i], widths[i + 1], conv=conv, halve=halve, first=i == 0))
             resolution //= 2 if halve else 1
