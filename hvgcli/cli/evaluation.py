@@ -18,7 +18,7 @@ from hvgcli.metrics.evaluate import LEAST, Comparison, Options, per_class
 from hvgcli.metrics.features import FeatureSet, cache_folder, extract
 from hvgcli.metrics.inception import small_sample
 from hvgcli.metrics.networks import FeatureNetwork, resolve
-from hvgcli.metrics.predicted import stated
+from hvgcli.metrics.predicted import PredictedVideos, stated
 from hvgcli.metrics.protocol import KINDS, OF_PAIRS, Means, choose_metrics, plain
 from hvgcli.metrics.results import Evaluation, Metric, SampleClip, check_folder, metric
 from hvgcli.metrics.seen import Seen
@@ -187,7 +187,8 @@ def _comparison(real: Looked, fake: Looked, request: Request) -> Comparison | No
     """What the features tell; None where no kind needed them."""
     if real.features is None or fake.features is None:
         return None
-    return Comparison(real.features, fake.features, Options(request.splits, request.seed))
+    paired = isinstance(fake.videos, PredictedVideos)
+    return Comparison(real.features, fake.features, Options(request.splits, request.seed, paired))
 
 
 def _numbers(real: Looked, fake: Looked, job: Job) -> list[Metric]:

@@ -44,6 +44,9 @@ class Options:
     """Parts of the Inception score."""
     seed: int = 0
     """Of subsets, resampling and random features."""
+    paired: bool = False
+    """The generated videos are predictions of the real ones and share their first frames. Their errors of estimation
+    are then alike too and cancel: the plain distance has little bias, and an extrapolation would correct it twice."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Comparison:
 
     @property
     def counts(self) -> str:
-        return f"{len(self.real.logits)} against {len(self.fake.logits)} videos"
+        same = " of the same windows" if self.options.paired else ""
+        return f"{len(self.real.logits)} against {len(self.fake.logits)} videos{same}"
 
     @property
     def dimensions(self) -> dict[str, int]:
@@ -97,7 +101,7 @@ class Comparison:
 
     def _fvd(self) -> Iterator[Metric]:
         yield from self._frechet("fvd", "FVD", self.real.logits, self.fake.logits)
-        if self.fewest < LEAST_TO_HALVE:
+        if self.options.paired or self.fewest < LEAST_TO_HALVE:
             return
         estimate = frechet_infinity(
             self.real.logits,

@@ -50,7 +50,8 @@ def test_a_predictor_end_to_end(evaluate, place):
     assert code == 0, err
     record = json.loads(told)
     assert record["title"] == "fp against val"
-    assert {"FVD[frames]", "FVD_inf[frames]", "Precision[frames]"} <= set(numbers(record))
+    assert {"FVD[frames]", "KVD[frames]", "Precision[frames]"} <= set(numbers(record))
+    assert "FVD_inf[frames]" not in numbers(record), "the sets are not independent"
     protocol = record["protocol"]
     stated = {key: protocol[key] for key in ("frames", "context", "stride", "size", "sigma", "truncation")}
     assert stated == {"frames": 7, "context": 3, "stride": 2, "size": "16x16", "sigma": 1.0, "truncation": 0.8}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,18 @@ def test_the_distances_are_those_of_their_features():
     assert rows["FVD[net]"].note == "60 against 50 videos, 5 dimensions"
     assert rows["FID[net]"].note == "60 against 50 videos, 80 dimensions, nuclear norm"
     assert "20 real takes" in rows["FVD_inf[net]"].note
+
+
+def test_a_prediction_of_the_real_videos_is_not_extrapolated():
+    real = feature_set(60)
+    fake = replace(real, logits=real.logits + 0.3 + 0.1 * feature_set(60, seed=1).logits)
+    rows = {row.name: row for row in Comparison(real, fake, Options(paired=True)).metrics(("fvd",))}
+    assert list(rows) == ["FVD[net]"]
+    assert rows["FVD[net]"].note == "60 against 60 videos of the same windows, 5 dimensions"
+    truth = 5 * (0.3**2 + (math.sqrt(1.01) - 1) ** 2)
+    paired, extrapolated = (row.value for row in Comparison(real, fake).metrics(("fvd",)))
+    assert rows["FVD[net]"].value == paired == pytest.approx(truth, rel=0.15)
+    assert extrapolated < 0.8 * truth, "it would be corrected twice"
 
 
 def test_another_metric_does_not_change_a_number():
