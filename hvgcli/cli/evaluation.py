@@ -233,7 +233,6 @@ def _protocol(request: Request, sets: Sets, network: FeatureNetwork) -> dict[str
             "sampler": request.sampler,
             "context": sets.predicted.context if sets.predicted else None,
             "sigma": request.sigma if drawn else None,
-            "sigmas": request.sigmas if drawn and len(request.sigmas) > 1 else None,
             "truncation": stated(request.truncation) if drawn and sets.predicted else None,
             "seed": request.seed,
             "splits": request.splits if network.classifier else None,

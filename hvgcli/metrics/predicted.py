@@ -131,8 +131,8 @@ class NoisyCopy:
 
     @property
     def name(self) -> str:
-        grain = "" if self.cell == 1 else f" of {self.cell} pixels"
-        return f"copy-last-frame + noise{grain}, {self.deviation:g}/255"
+        grain = "" if self.cell == 1 else f" over {self.cell} px"
+        return f"copy + noise, {self.deviation:g}/255{grain}"
 
     @property
     def described(self) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hvgcli.metrics.charts import Line, line_chart
+from hvgcli.metrics.charts import SERIES, Line, Role, line_chart
 from hvgcli.metrics.page.evaluation import SCORES, BestOf, Evaluation
 from hvgcli.metrics.page.markup import Html, join, number, tag
 from hvgcli.metrics.page.tables import scrolling
 
 UNITS = {"ssim": "SSIM", "psnr": "PSNR, dB"}
-SIZE = (560, 380)
+SIZE = (360, 340)  # higher than other charts, for its legend
 
 
 def prediction_section(evaluations: Sequence[Evaluation]) -> Html | None:
@@ -19,9 +19,9 @@ def prediction_section(evaluations: Sequence[Evaluation]) -> Html | None:
     if not parts:
         return None
     lead = (
-        "Each window is continued l times; the continuation with the highest mean over its frames counts. A model "
-        "whose futures differ in a useful way gains with l; with z = 0 it cannot, and noise on a still shows what "
-        "luck gains."
+        "Each window is continued several times, and the continuation with the highest mean over its frames counts. A "
+        "model whose futures differ in a useful way gains with their number; with z = 0 it cannot, and noise on a "
+        "still shows what luck gains."
     )
     return join(tag("p", lead, class_="lead"), *parts)
 
@@ -39,10 +39,7 @@ def _chart(score: str, rows: Sequence[BestOf]) -> Html | None:
     first = rows[0].of
     shown = [row for row in rows if row.score == score and row.of == first]
     last = {row.of: row for row in rows if row.score == score and row.of != first}
-    lines = [
-        Line(_label(row), range(1, len(row.frames) + 1), row.frames, series)
-        for series, row in enumerate((*shown, *last.values()))
-    ]
+    lines = [_line(row, series) for series, row in enumerate((*shown, *last.values()))]
     try:
         drawn = line_chart(
             lines, title=f"{SCORES[score]} per frame", x_label="predicted frame", y_label=UNITS[score], size=SIZE
@@ -50,6 +47,12 @@ def _chart(score: str, rows: Sequence[BestOf]) -> Html | None:
     except ValueError:  # nothing finite
         return None
     return tag("figure", Html(drawn), class_="plot")
+
+
+def _line(row: BestOf, series: int) -> Line:
+    """A curve over the predicted frames, counted from 1; grey where there are more than colours."""
+    role: Role = "main" if series < SERIES else "reference"
+    return Line(_label(row), range(1, len(row.frames) + 1), row.frames, series, role)
 
 
 def _label(row: BestOf) -> str:

@@ -9,7 +9,6 @@ from hvgcli.metrics.page.evaluation import CurvePoint, Evaluation
 from hvgcli.metrics.page.markup import Html, join, number, tag
 from hvgcli.metrics.page.tables import breakable, scrolling
 
-SIZE = (440, 300)
 SCORE, DISTANCES = "IS[", ("FID[", "FVD[")
 
 
@@ -65,7 +64,7 @@ def _chart(evaluations: Sequence[Evaluation], title: str, x: Quantity, y: Quanti
         for series, e in enumerate(evaluations)
     ]
     try:
-        return tag("figure", Html(line_chart(lines, title=title, x_label=x[0], y_label=y[0], size=SIZE)), class_="plot")
+        return tag("figure", Html(line_chart(lines, title=title, x_label=x[0], y_label=y[0])), class_="plot")
     except ValueError:  # nothing finite
         return None
 
