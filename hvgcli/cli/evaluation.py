@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hvgcli.cli.evaluation_prediction import KINDS_OF_BEST, check_best_of, score_continuations
 from hvgcli.cli.evaluation_request import Request
-from hvgcli.cli.evaluation_sets import Sets, find_sets, prepare
+from hvgcli.cli.evaluation_sets import Sets, find_sets, left_out_lines, prepare
 from hvgcli.cli.evaluation_table import show
 from hvgcli.cli.output import Output
 from hvgcli.errors import DataError, MediaError, UsageError
@@ -27,7 +27,6 @@ from hvgcli.metrics.videos import Videos
 from hvgcli.runtime import choose_device
 
 SAMPLES = 8  # clips of each set that are kept with the results
-LISTED = 5  # files that were left out and are named
 ESTIMATOR = "covariances with ddof 1; symmetric eigenvalues, or the nuclear norm where N <= d; float64"
 
 
@@ -126,11 +125,8 @@ class Looked:
     def warnings(self) -> list[str]:
         """What to know about the set: videos that show nothing, and the files that were left out."""
         left_out = (self.videos if self.features is None else self.features).left_out
-        lines = [f"left out of the {self.name} set: {reason}" for reason in left_out[:LISTED]]
-        if (more := len(left_out) - LISTED) > 0:
-            lines.append(f"left out of the {self.name} set: {more} more files")
         blank = self.seen.warning(self.name)
-        return [*([blank] if blank else []), *lines]
+        return [*([blank] if blank else []), *left_out_lines(self.name, left_out)]
 
     def samples(self, seed: int | None) -> list[SampleClip]:
         """Some of the kept videos, of all classes. seed: of a model's first video."""

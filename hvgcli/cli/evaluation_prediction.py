@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hvgcli.cli.evaluation_request import CLIPS, Request
-from hvgcli.cli.evaluation_sets import Sets
+from hvgcli.cli.evaluation_sets import Sets, left_out_lines
 from hvgcli.cli.output import Output
 from hvgcli.errors import UsageError
 from hvgcli.metrics import best_of
@@ -47,6 +47,7 @@ def score_continuations(request: Request, sets: Sets, evaluation: Evaluation, ou
         found = best_of.score(study, [predicted.predictor, *others, *noise], advance)
     evaluation.metrics += best_of.metrics(study, found[0])
     evaluation.best_of = best_of.record(study, found)
+    evaluation.warnings += [line for line in left_out_lines("real", real.left_out) if line not in evaluation.warnings]
 
 
 def _others(predicted: PredictedVideos) -> list[Predictor]:

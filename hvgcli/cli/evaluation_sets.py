@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,7 @@ from hvgcli.sampling.statistics import PASSES, long_passes
 
 RATES_APART = Fraction(3, 2)  # from which on the rates of both sets are told
 WORKERS = 2  # threads that decode real clips
+LISTED = 5  # files that were left out and are named
 
 
 # ---- the two sets ------------------------------------------------------------------------------
@@ -205,6 +207,14 @@ def _class_warnings(config: ModelConfig, real: RealVideos) -> list[str]:
     if not missing:
         return []
     return [f"classes of the model without real videos are not evaluated: {', '.join(missing)}"]
+
+
+def left_out_lines(name: str, left_out: Sequence[str]) -> list[str]:
+    """Warnings of the files that were left out of the set of that name."""
+    lines = [f"left out of the {name} set: {reason}" for reason in left_out[:LISTED]]
+    if (more := len(left_out) - LISTED) > 0:
+        lines.append(f"left out of the {name} set: {more} more files")
+    return lines
 
 
 def prepare(sets: Sets, output: Output) -> None:

@@ -97,6 +97,16 @@ def test_one_number_of_continuations_has_no_noise_and_no_gain(evaluate):
     assert not any("noise" in row["of"] for row in record["best_of"]["rows"])
 
 
+@pytest.mark.parametrize("metrics", ["ssim", "ssim,fvd"])
+def test_files_that_are_left_out_are_told_once(evaluate, place, make_clip, metrics):
+    for number in range(3):
+        make_clip(place / "mixed" / f"{number}.mp4", frames=4 if number == 1 else 24, size=(24, 32), seed=number)
+    record = json.loads(evaluate("--model", "FP", "--data", "mixed", "--metrics", metrics, "--json")[1])
+    (line,) = [line for line in record["warnings"] if line.startswith("left out")]
+    assert "1.mp4: has 4 frames, a window needs 14 frames (7 at stride 2)" in line
+    assert record["best_of"]["takes"] == 2
+
+
 def test_at_z_of_zero_nothing_is_gained(evaluate):
     record = json.loads(evaluate(*FP, *BEST, "--truncation", 0, "--metrics", "ssim", "--json")[1])
     found = numbers(record)
