@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from patterns import moving_pattern
 from real_models import random_hierarchy
+from small_networks import small_predictor
 from tiny_models import CARD
 
 from hvgcli import checkpoints
-from hvgcli.config import DiscriminatorConfig, ModelConfig, OneStageConfig
+from hvgcli.config import ModelConfig
 from hvgcli.data.windows import to_float
 from hvgcli.models.frame_prediction import FramePredictor
 from hvgcli.sampling import statistics
@@ -23,22 +24,8 @@ SIGMAS = (0.0, 0.5, 1.0)
 
 def tiny_predictor(**changes: Any) -> ModelConfig:
     """3 frames of 16x16 pixels -> 4 more, at 12.5 frames a second; `changes` are of its level."""
-    level = OneStageConfig(
-        frames=4,
-        resolution=16,
-        stride=2,
-        channels=4,
-        multipliers=(2, 2),
-        discriminator=DiscriminatorConfig(4, (1, 2)),
-        decomposition="stronger",
-        projection="mixed",
-        unit="TSRU_p",
-        context=3,
-        base=8,
-        z_dim=4,
-        embed_dim=4,
-    )
-    return ModelConfig("tiny-fp", (replace(level, **changes),))
+    values = {"stride": 2, "multipliers": (2, 2), "base": 8, "z_dim": 4, "embed_dim": 4}
+    return replace(small_predictor(**(values | changes)), name="tiny-fp")
 
 
 def make_predictor(folder: Path, **changes: Any) -> Path:

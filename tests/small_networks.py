@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,23 +45,25 @@ def small_config(
     return ModelConfig("small", tuple(levels), num_classes)
 
 
-def small_predictor(unit: str = "TSRU_p", *, context: int = 3, frames: int = 4) -> ModelConfig:
-    """A predictor of 16 pixels in two stages, from `context` frames to `frames` more."""
+def small_one_stage(name: str = "small-dvd-gan", *, num_classes: int = 3, **changes: Any) -> ModelConfig:
+    """DVD-GAN of 4 frames of 16 pixels in two stages; `changes` are of its level."""
     level = OneStageConfig(
-        frames,
+        4,
         resolution=16,
         stride=1,
         channels=4,
         multipliers=(2, 2, 1),
         discriminator=DiscriminatorConfig(4, (1, 2)),
-        decomposition="stronger",
-        projection="mixed",
-        unit=unit,
-        context=context,
         z_dim=5,
         embed_dim=3,
     )
-    return ModelConfig("small-predictor", (level,))
+    return ModelConfig(name, (replace(level, **changes),), num_classes)
+
+
+def small_predictor(unit: str = "TSRU_p", *, context: int = 3, frames: int = 4, **changes: Any) -> ModelConfig:
+    """A predictor of 16 pixels in two stages, from `context` frames to `frames` more; `changes` are of its level."""
+    values = {"decomposition": "stronger", "projection": "mixed", "unit": unit, "context": context, "frames": frames}
+    return small_one_stage("small-predictor", num_classes=0, **(values | changes))
 
 
 def randomise_biases(network: nn.Module, seed: int = 0) -> None:

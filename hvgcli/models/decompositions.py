@@ -67,8 +67,8 @@ class OneStageDiscriminator(nn.Module):
     """All discriminators of a decomposition (DVD-GAN section 3.1, TrIVD-GAN sections 3.1 and 4.2).
 
     They are the same residual networks but for what they see: as many blocks halve a pooled or cropped video as
-    lead the whole one to 4x4 (TrIVD-GAN appendix A: the first four of five at 64 pixels). A predictor's clip is context + what follows;
-    its single frames are drawn from what follows alone (DVD-GAN appendix B.4).
+    lead the whole one to 4x4 (TrIVD-GAN appendix A: the first four of five at 64 pixels). A predictor's clip is
+    context + what follows; its single frames are drawn from what follows alone (DVD-GAN appendix B.4).
     """
 
     def __init__(self, level: OneStageConfig, num_classes: int) -> None:

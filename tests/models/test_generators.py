@@ -1,4 +1,4 @@
-"""Both generators: sizes and shapes of every preset, classes stay with their videos, reach in time."""
+"""All generators: sizes of every preset; those of a hierarchy: classes stay with their videos, reach in time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from small_networks import made_up_table, randomise_biases, small_config, small_hierarchy
 from torch import Tensor, nn
 
-from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig
+from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig, OneStageConfig
 from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.table import RowLayout
 from hvgcli.layers.weights import bake_spectral_norm
@@ -32,28 +32,35 @@ PARAMETERS = {
     ("hvg-mini", 3): (2_428_435, 1_684_707),
     ("hvg-mini-two-level", 1): (4_297_635, 1_024_130),
     ("hvg-mini-two-level", 2): (2_428_435, 1_684_707),
+    ("dvd-gan-12x64", 1): (287_177_283, 317_094_914),
+    ("dvd-gan-48x64", 1): (287_177_283, 317_094_914),
+    ("dvd-gan-12x128", 1): (166_059_939, 175_879_298),
+    ("dvd-gan-48x128", 1): (166_059_939, 175_879_298),
+    ("dvd-gan-12x256", 1): (180_218_787, 198_297_218),
+    ("dvd-gan-48x256", 1): (180_218_787, 198_297_218),
+    ("dvd-gan-fp", 1): (84_127_587, 314_641_410),
+    ("trivd-gan-fp", 1): (322_788_801, 476_097_795),
+    ("trivd-gan-fp-bair", 1): (55_890_777, 245_975_067),
+    ("dvd-gan-mini", 1): (2_091_659, 801_346),
+    ("dvd-gan-fp-mini", 1): (3_240_659, 1_688_002),
+    ("trivd-gan-fp-mini", 1): (3_663_841, 2_597_379),
 }
+MINI = {name for name in PRESETS if "mini" in name}
 LEVELS = [(name, number) for name, preset in PRESETS.items() for number in range(1, len(preset.model.levels) + 1)]
 
 
 def narrow(config: ModelConfig) -> ModelConfig:
-    """The same hierarchy with a base width of 2."""
+    """The same model with a base width of 2; of one stage, with few frames too."""
 
     def thin(widths: DiscriminatorConfig | None) -> DiscriminatorConfig | None:
         return widths and replace(widths, channels=2)
 
-    levels = [
-        replace(
-            level,
-            channels=2,
-            z_dim=4,
-            embed_dim=4,
-            spatial=thin(level.spatial),
-            temporal=thin(level.temporal),
-            matching=thin(level.matching),
-        )
-        for level in config.levels
-    ]
+    levels = []
+    for level in config.levels:
+        names = ("discriminator",) if isinstance(level, OneStageConfig) else ("spatial", "temporal", "matching")
+        widths = {name: thin(getattr(level, name)) for name in names}
+        frames = min(level.frames, 12) if isinstance(level, OneStageConfig) else level.frames
+        levels.append(replace(level, frames=frames, channels=2, z_dim=4, embed_dim=4, **widths))
     return replace(config, levels=tuple(levels))
 
 
@@ -87,36 +94,48 @@ def test_presets_run_at_reduced_width(name: str, number: int) -> None:
     labels = torch.tensor([config.num_classes - 1]) if config.conditional else None
     z, low = torch.randn(1, 4), None
     with torch.no_grad():
-        if number == 1:
+        if config.predictor:
+            low = torch.rand(1, config.context, 3, level.resolution, level.resolution)
+            video = generator(low, z)
+        elif number == 1:
             video = generator(z, labels)
         else:
             below = config.levels[number - 2].resolution
             low = torch.rand(1, level.frames // config.times_time(number), 3, below, below)
             video = generator(low, z, labels)
-        scores = discriminator(video, video[:, :3], labels, low)
+        if config.one_stage:
+            parts = discriminator.parts(video, video[:, :3], labels, low, None)
+            scores = torch.cat([score for part in parts.values() for score in part], dim=1)
+        else:
+            scores = discriminator(video, video[:, :3], labels, low)
     assert video.shape == (1, level.frames, 3, level.resolution, level.resolution)
     assert video.dtype == torch.float32
     assert video.abs().max() <= 1
-    assert scores.shape == (1, 3 + (1 if number == 1 else 2) * level.frames)
+    if config.one_stage:  # all of them are with classes: those of a predictor are 0
+        clips = [config.context + level.frames] * (2 if level.decomposition == "stronger" else 1)
+        assert scores.shape == (1, 2 * (3 + sum(clips)))
+    else:
+        assert scores.shape == (1, 3 + (1 if number == 1 else 2) * level.frames)
     assert scores.isfinite().all()
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_every_weight_of_published_presets_has_spectral_norm(name: str) -> None:
+def without_spectral_norm(network: nn.Module) -> set[str]:
+    """Names of the weights that have none."""
+    return {
+        key for key, parameter in network.named_parameters() if parameter.dim() > 1 and "parametrizations" not in key
+    }
+
+
+@pytest.mark.parametrize(("name", "number"), LEVELS)
+def test_every_weight_of_published_presets_has_spectral_norm(name: str, number: int) -> None:
+    """All but the predictors' first linear layer (TrIVD-GAN appendix A); small generators have none at all."""
     config = PRESETS[name].model
-    for number in range(1, len(config.levels) + 1):
-        with torch.device("meta"):
-            networks = [build_discriminator(config, number)]
-            if config.levels[number - 1].spectral_norm:
-                networks.append(build_generator(config, number))
-        assert len(networks) == (1 if name.startswith("hvg-mini") else 2)
-        for network in networks:
-            bare = [
-                key
-                for key, parameter in network.named_parameters()
-                if parameter.dim() > 1 and "parametrizations" not in key
-            ]
-            assert bare == []
+    with torch.device("meta"):
+        generator, discriminator = build_generator(config, number), build_discriminator(config, number)
+    assert without_spectral_norm(discriminator) == set()
+    every = {key for key, parameter in generator.named_parameters() if parameter.dim() > 1}
+    bare = {"generator.first.project.weight"} if config.predictor else set()
+    assert without_spectral_norm(generator) == (every if name in MINI else bare)
 
 
 @pytest.mark.parametrize("size", [8, 32])
