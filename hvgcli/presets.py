@@ -137,7 +137,7 @@ def _mini_predictor(*, trivd: bool) -> OneStageConfig:
     how = ("stronger", "mixed", "TSRU_p") if trivd else ("dvd-gan", "sum", "ConvGRU")
     return OneStageConfig(
         11, 64, 2, 16, (6, 6, 4, 2), _D(16, (2, 4, 6, 8, 8)), *how,
-        context=5, base=8, z_dim=16, embed_dim=16, spectral_norm=False,
+        context=5, base=8, z_dim=16, embed_dim=16, spectral_norm=False, frame_kernel=5,
     )  # fmt: skip
 
 

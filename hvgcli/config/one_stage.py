@@ -70,6 +70,11 @@ class OneStageConfig:
     """Size of the class embedding e(y); without classes, y is 0 for all in a predictor and absent in DVD-GAN."""
     spectral_norm: bool = True
     """Spectral norm on the generator's weights. The discriminators always have it."""
+    frame_kernel: int = 0
+    """k of the kernels with which a predictor warps its last frame into the next one; 0 = none, as in the papers.
+
+    Where there is one, what the network makes is fused with the warped frame (`hvgcli.models.frame_fusion`).
+    """
     family: str = FAMILY
 
     def __post_init__(self) -> None:
@@ -105,6 +110,10 @@ class OneStageConfig:
         require(
             self.unit != "ConvLSTM" or all(width % 2 == 0 for width in (self.first_width, *self.widths[:-1])),
             "ConvLSTM splits its channels into two halves: all widths but the last must be even",
+        )
+        require(
+            self.frame_kernel == 0 or (self.predictor and self.frame_kernel % 2 == 1 and self.frame_kernel <= 15),
+            f"frame_kernel {self.frame_kernel} must be 0, or an odd number up to 15 in a predictor",
         )
         sizes = [2 * self.base << stage for stage in range(self.doublings)]
         require(

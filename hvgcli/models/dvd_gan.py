@@ -11,7 +11,8 @@ from hvgcli.layers.layout import to_frames, to_video
 from hvgcli.layers.units import UNITS
 from hvgcli.layers.weights import conv2d
 from hvgcli.models.condition import Condition, FirstMap
-from hvgcli.models.recurrent_generator import RecurrentGenerator, RecurrentUnit
+from hvgcli.models.frame_fusion import FrameFusion
+from hvgcli.models.recurrent_generator import RecurrentGenerator, RecurrentState, RecurrentUnit
 
 
 class Stage(RecurrentUnit):
@@ -73,6 +74,15 @@ class DvdGan(RecurrentGenerator):
         ]
         super().__init__(condition, first, stages, frames=level.frames, width=widths[-1], spectral=spectral)
         self.level = level
+        self.fusion = FrameFusion(widths[-1], level.frame_kernel, spectral=spectral) if level.frame_kernel else None
+
+    def paint(self, features: Tensor, state: RecurrentState) -> Tensor:
+        video = super().paint(features, state)
+        if self.fusion is not None:
+            assert state.frame is not None
+            video = self.fusion(features, video, state.frame)
+            state.frame = video[:, -1]
+        return video
 
     @property
     def whole(self) -> bool:

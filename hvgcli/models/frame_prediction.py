@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -16,6 +17,7 @@ from hvgcli.layers.units import used_kernels
 from hvgcli.layers.warping import expected_flow, refine_flow
 from hvgcli.layers.weights import conv2d
 from hvgcli.models.dvd_gan import DvdGan
+from hvgcli.models.frame_fusion import FrameFusion
 from hvgcli.models.recurrent_generator import RecurrentState, RecurrentUnit
 
 
@@ -88,7 +90,7 @@ class FramePredictor(nn.Module):
         shape = (self.context, 3, self.level.resolution, self.level.resolution)
         if tuple(context.shape[1:]) != shape:
             raise ValueError(f"got context {tuple(context.shape)}, expected (B, {', '.join(map(str, shape))})")
-        return RecurrentState(self.encoder(context))
+        return RecurrentState(self.encoder(context), frame=context[:, -1])
 
     def predict(self, context: Tensor, z: Tensor, frames: int) -> Tensor:
         """The first `frames` of the frames that follow."""
@@ -101,11 +103,18 @@ class FramePredictor(nn.Module):
         """Predicted frames and where the units' kernels say that their content came from (section 4.4, figure 3).
 
         The flow `(B, frames, 2, D, D)` is motion to the right and down since the frame before, in pixels of the
-        video: each unit's expected flow, from the coarsest to the finest, enlarged and added up.
-        Raises `ValueError` where the recurrent units do not warp.
+        video: each unit's expected flow, from the coarsest to the finest, enlarged and added up; where the frames
+        themselves are warped (`frame_kernel`), that of their own kernels.
+        Raises `ValueError` where nothing warps.
         """
         found: list[Tensor] = []
-        hooks = [stage.recurrent.register_forward_hook(_keep_flow(found)) for stage in self._stages()]
+        fusion = self.generator.fusion
+        units = [stage.recurrent for stage in self.generator.units if isinstance(stage, RecurrentUnit)]
+        hooks = (
+            [unit.register_forward_hook(_keep_flow(found)) for unit in units]
+            if fusion is None
+            else [fusion.register_forward_hook(_keep_frame_flow(found))]
+        )
         try:
             video = self.predict(context, z, frames)
         finally:
@@ -114,14 +123,12 @@ class FramePredictor(nn.Module):
         flow = found[0]
         for finer in found[1:]:
             flow = refine_flow(flow, finer)
-        blank = flow.new_zeros(len(flow), 2, self.level.resolution, self.level.resolution)
-        return video, refine_flow(flow, blank).unflatten(0, (len(context), -1))
-
-    def _stages(self) -> list[RecurrentUnit]:
-        return [stage for stage in self.generator.units if isinstance(stage, RecurrentUnit)]
+        if fusion is None:
+            flow = refine_flow(flow, flow.new_zeros(len(flow), 2, self.level.resolution, self.level.resolution))
+        return video, flow.unflatten(0, (len(context), -1))
 
 
-def _keep_flow(found: list[Tensor]):  # type: ignore[no-untyped-def]
+def _keep_flow(found: list[Tensor]) -> Callable[..., None]:
     """A forward hook of a recurrent unit that appends its expected flow `(B*T, 2, h, w)` to `found`."""
 
     def keep(unit: nn.Module, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, Tensor]) -> None:
@@ -130,5 +137,14 @@ def _keep_flow(found: list[Tensor]):  # type: ignore[no-untyped-def]
         if kernels is None:
             raise ValueError(f"the recurrent unit {type(unit).__name__} does not warp, so it has no motion fields")
         found.append(expected_flow(kernels.float()).flatten(0, 1))
+
+    return keep
+
+
+def _keep_frame_flow(found: list[Tensor]) -> Callable[..., None]:
+    """The same of a `FrameFusion`, whose kernels move the frames themselves: `(B*T, 2, D, D)`."""
+
+    def keep(fusion: FrameFusion, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append(expected_flow(fusion.weights(inputs[0]).float()).flatten(0, 1))
 
     return keep

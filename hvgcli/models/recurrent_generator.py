@@ -31,6 +31,8 @@ class RecurrentState:
 
     hidden: dict[int, Tensor] = field(default_factory=dict)
     start: int = 0
+    frame: Tensor | None = None
+    """The last frame `(B, 3, D, D)` so far, where a predictor makes the next one from it."""
 
 
 class RecurrentGenerator(nn.Module):
@@ -78,5 +80,9 @@ class RecurrentGenerator(nn.Module):
             x, state.hidden[number] = unit.recurrent(x, state.hidden.get(number), steps if number == 0 else None)
             x = unit.framewise(x, cond, rows)
         state.start += frames
-        rgb = self.to_rgb(to_frames(self.norm(x, cond, rows)))
-        return to_video(torch.tanh(rgb.float() if rgb.dtype != torch.float64 else rgb), len(z))
+        return self.paint(self.norm(x, cond, rows), state)
+
+    def paint(self, features: Tensor, state: RecurrentState) -> Tensor:
+        """The last features `(B, T, C, D, D)` -> frames `(B, T, 3, D, D)`."""
+        rgb = self.to_rgb(to_frames(features))
+        return to_video(torch.tanh(rgb.float() if rgb.dtype != torch.float64 else rgb), len(features))

@@ -172,7 +172,9 @@ def moving_continuation(
 
 
 def warps(level: OneStageConfig) -> bool:
-    """Whether a model's recurrent units warp their state, so that there are motion fields."""
+    """Whether a model's recurrent units warp their state, or it its frames, so that there are motion fields."""
+    if level.frame_kernel:
+        return True
     with torch.device("meta"):
         unit = UNITS[level.unit](level.first_width, spectral=False)
     return hasattr(unit, "kernels")
