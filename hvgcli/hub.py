@@ -112,7 +112,9 @@ def _unknown(text: str, models: dict[str, Path]) -> UsageError | WeightsError:
     from hvgcli.presets import PRESETS
 
     if text in PRESETS:
-        return WeightsError(f"{text} is a preset without weights: train it with: hvg train-level 1 --preset {text}")
+        system = PRESETS[text].model.system
+        command = "train-level 1" if system == "hvg" else f"train {system}"
+        return WeightsError(f"{text} is a preset without weights: train it with: hvg {command} --preset {text}")
     known = list(dict.fromkeys([*models, *PRESETS]))
     close = difflib.get_close_matches(text, known, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"

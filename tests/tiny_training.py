@@ -84,10 +84,11 @@ def train(
     until: int | None = None,
     options: RunOptions = QUIET,
     window: int | None = None,
+    start: Path | None = None,
     **changes: Any,
 ) -> Trained:
     """Train as `hvg train-level` does; `until`: stop early after that step."""
-    run, index = plan(preset, level, data, out, below, changes, seed, window=window)
+    run, index = plan(preset, level, data, out, below, changes, seed, window=window, start=start)
     done = Trained(run, index, [], [], [])
 
     def progress(step: int, metrics: dict[str, float]) -> None:

@@ -16,12 +16,29 @@ def model_record(config: ModelConfig) -> dict[str, Any]:
     """The numbers of a model. Sizes are pixels, rates frames per second."""
     return {
         "name": config.name,
+        "system": config.system,
         "frames": config.frames,
         "size": f"{config.resolution}x{config.resolution}",
         "rate": str(config.rate()),
         "classes": config.num_classes,
         "sigma": config.sigma,
+        **one_stage_record(config),
         "levels": [level_record(config, number) for number in range(1, len(config.levels) + 1)],
+    }
+
+
+def one_stage_record(config: ModelConfig) -> dict[str, Any]:
+    """What only a one-stage model has; nothing for a hierarchy. None is for parts that it does without."""
+    level = config.levels[0]
+    if not isinstance(level, OneStageConfig):
+        return {}
+    return {
+        "context": level.context or None,
+        "unit": level.unit,
+        "decomposition": level.decomposition,
+        "projection": level.projection,
+        "attention": level.attention or None,
+        "frame_kernel": level.frame_kernel or None,
     }
 
 

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from hvgcli.cli.values import one_of
 from hvgcli.config import ModelConfig
 from hvgcli.errors import UsageError
 from hvgcli.hub import DEFAULT_MODEL, DEFAULT_PREDICTOR
+
+HIERARCHY = "hvg"
+SYSTEMS = ("dvd-gan", "dvd-gan-fp", "trivd-gan-fp")
+"""The one-stage models, as `hvg train` names them."""
+
+
+def check_system(text: str) -> None:
+    """`UsageError` for what is none of `SYSTEMS`."""
+    if text == HIERARCHY:
+        raise UsageError("a hierarchy is trained level by level: use hvg train-level 1")
+    one_of("SYSTEM", text, SYSTEMS)
+
+
+def complete_system(incomplete: str) -> list[str]:
+    """Those of `SYSTEMS` that start so."""
+    return [name for name in SYSTEMS if name.startswith(incomplete)]
+
+
+def require_system(system: str, preset: str, config: ModelConfig) -> None:
+    """`UsageError` for a preset of another system; `preset` is as it was typed."""
+    found = config.system
+    if found == system:
+        return
+    if found == HIERARCHY:
+        raise UsageError(f"--preset {preset} is a hierarchy: use hvg train-level 1 --preset {preset}")
+    what = "is no hierarchy" if system == HIERARCHY else f"is not of {system}"
+    raise UsageError(f"--preset {preset} {what}: use hvg train {found} --preset {preset}")
 
 
 def require_predictor(model: str, config: ModelConfig) -> None:

@@ -22,6 +22,7 @@ from hvgcli.cli import (
     predict,
     report,
     stats,
+    train,
     train_level,
     upscale,
 )
@@ -57,6 +58,7 @@ app.command("generate", cls=generate.GenerateCommand, epilog=generate.EXAMPLES, 
 app.command("upscale", epilog=upscale.EXAMPLES, rich_help_panel="Make")(upscale.upscale)
 app.command("predict", epilog=predict.EXAMPLES, rich_help_panel="Make")(predict.predict)
 app.command("stats", epilog=stats.EXAMPLES, rich_help_panel="Make")(stats.stats)
+app.command("train", epilog=train.EPILOG, rich_help_panel="Train")(train.train)
 app.command("train-level", epilog=train_level.EPILOG, rich_help_panel="Train")(train_level.train_level)
 app.command("evaluate", epilog=evaluate.EXAMPLES, rich_help_panel="Look")(evaluate.evaluate)
 app.command("report", epilog=report.EXAMPLES, rich_help_panel="Look")(report.report)

@@ -10,6 +10,7 @@ import typer
 
 from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_model, complete_preset, examples
 from hvgcli.cli.output import Output, make_output
+from hvgcli.config import ModelConfig
 
 app = typer.Typer(help="List, describe, check, fetch and publish models.", no_args_is_help=True)
 
@@ -27,13 +28,12 @@ def list_models(
 ) -> None:
     """List the models on this machine."""
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
-    columns = {"name": "model", "where": "where", "levels": "levels", "frames": "frames", "size": "size"}
+    numbers = {key: key for key in ("system", "levels", "context", "frames", "size", "classes")}
     if presets:
-        columns = {**columns, "classes": "classes", "source": "source"}
-        columns.pop("where")
+        columns = {"name": "preset", **numbers, "source": "source"}
         output.table("presets", _preset_rows(), columns, ident="name")
         return
-    columns |= {"classes": "classes", "megabytes": "MB", "sha": "sha"}
+    columns = {"name": "model", "where": "where", **numbers, "megabytes": "MB", "sha": "sha"}
     empty = "no models here yet: fetch one with: hvg models pull owner/name"
     output.table("models", _model_rows(output), columns, ident="name", empty=empty)
 
@@ -56,12 +56,8 @@ def _summary(folder: Path) -> dict[str, Any]:
     from hvgcli import checkpoints
     from hvgcli.cli.describe import folder_bytes
 
-    config = checkpoints.read_model_config(folder)
     return {
-        "levels": len(config.levels),
-        "frames": config.frames,
-        "size": f"{config.resolution}x{config.resolution}",
-        "classes": config.num_classes,
+        **_numbers(checkpoints.read_model_config(folder)),
         "megabytes": round(folder_bytes(folder) / 1e6, 1),
         "sha": checkpoints.model_sha(folder),
         "path": str(folder),
@@ -71,17 +67,19 @@ def _summary(folder: Path) -> dict[str, Any]:
 def _preset_rows() -> list[dict[str, Any]]:
     from hvgcli.presets import PRESETS
 
-    return [
-        {
-            "name": name,
-            "levels": len(preset.model.levels),
-            "frames": preset.model.frames,
-            "size": f"{preset.model.resolution}x{preset.model.resolution}",
-            "classes": preset.model.num_classes,
-            "source": preset.source,
-        }
-        for name, preset in PRESETS.items()
-    ]
+    return [{"name": name, **_numbers(preset.model), "source": preset.source} for name, preset in PRESETS.items()]
+
+
+def _numbers(config: ModelConfig) -> dict[str, Any]:
+    """What lists tell of a model. frames: that it makes; context: frames that it goes on from, or None."""
+    return {
+        "system": config.system,
+        "levels": len(config.levels),
+        "context": config.context or None,
+        "frames": config.frames,
+        "size": f"{config.resolution}x{config.resolution}",
+        "classes": config.num_classes,
+    }
 
 
 @app.command("info", epilog=examples("hvg models info hvg-mini", "hvg models info hvg-kinetics600-48x128 --json"))

@@ -1,4 +1,4 @@
-"""Carrying out `hvg train-level`: requests to stop, the processes of a run, what people see of it."""
+"""Carrying out `hvg train-level` and `hvg train`: requests to stop, the processes of a run, what people see of it."""
 
 from __future__ import annotations
 
@@ -9,68 +9,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from hvgcli.cli.output import Advance, Output
-from hvgcli.errors import MediaError, PeerError, ResourceError, UsageError, WeightsError
+from hvgcli.cli.training_plan import emit_plan
+from hvgcli.cli.training_request import Keeping, Limits, Machine, Request, chosen_preset, model_folder, start_folder
+from hvgcli.errors import PeerError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
+    from hvgcli.config import Preset
     from hvgcli.data.clips import ClipIndex
     from hvgcli.training.distributed import World
     from hvgcli.training.loop import Ended, RunOptions
     from hvgcli.training.plan import Run
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be trained, as it was asked for."""
-
-    level: int
-    data: str
-    out: Path
-    preset: str
-    model: Path | None
-    changes: dict[str, object]
-    """Fields of the preset's training that the user sets."""
-    seed: int
-    window: int | None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to end before all steps are done."""
-
-    watch: str
-    patience: int | None
-    minutes: float | None
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """What a run leaves behind."""
-
-    samples_every: int
-    save_every: int
-    keep: int
-    logs: tuple[str, ...]
-    passes: int
-    notes: str
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How the work is done."""
-
-    device: torch.device
-    workers: int
-    compiled: bool
 
 
 def carry_out(
@@ -86,9 +43,10 @@ def carry_out(
             if not world.main:
                 output = Output(mode="quiet", progress_bar=False)
             warn = _warner(world, output)
-            run, index = _planned(request, limits, machine, world, warn)
+            run, index, preset = _planned(request, limits, machine, world, warn)
             if dry_run:
-                _emit_plan(run, index, request, keeping, world, output)
+                if world.main:
+                    emit_plan(run, index, preset, keeping.keep, world.size, output)
                 return
             ended = _train(run, index, limits, keeping, machine, world, output, warn)
     except PeerError as error:
@@ -109,67 +67,47 @@ def _warner(world: World, output: Output) -> Callable[[str], None]:
 
 def _planned(
     request: Request, limits: Limits, machine: Machine, world: World, warn: Callable[[str], None]
-) -> tuple[Run, ClipIndex]:
-    from hvgcli.presets import find_preset
+) -> tuple[Run, ClipIndex, Preset]:
+    """The run, its clips, and the preset with the user's changes; all is checked, and nothing written."""
     from hvgcli.training.agree import together
-    from hvgcli.training.plan import plan, usable_clips
+    from hvgcli.training.plan import plan
     from hvgcli.training.run_folder import check_claim
+    from hvgcli.training.start import check_start
 
     with together(world):
+        preset = chosen_preset(request)
         run, index = plan(
-            find_preset(request.preset),
+            preset,
             request.level,
             request.data,
             request.out,
             model_folder(request.model),
-            request.changes,
+            {},
             request.seed,
-            window=request.window,
             processes=world.size,
+            start=start_folder(request.start, request.out),
         )
         _check_watch(run, limits)
         check_claim(run, lambda message: None)
+        check_start(run)
         if machine.compiled:
             check_compiler(machine.device)
     if world.main:
-        if not run.config.conditional and find_preset(request.preset).model.conditional:
-            warn(f"{request.data} has no classes, so the model has none: put clips in a folder a class to have some")
-        for path, reason in index.skipped:
-            warn(f"skipped {path}: {reason}")
-        if short := len(index.clips) - usable_clips(run, index):
-            frames = run.config.levels[run.level - 1].frames
-            warn(f"{short} of {len(index.clips)} clips are shorter than a window of {frames} frames and are not used")
-    return run, index
+        _warn_of_data(run, index, preset, warn)
+    return run, index, preset
 
 
-def model_folder(path: Path | None) -> Path | None:
-    """A model folder as it is, or the one inside a finished run."""
-    if path is None:
-        return None
-    for folder in (path / "model", path):
-        if (folder / "config.json").is_file():
-            return folder
-    if (path / "run.json").is_file():
-        raise WeightsError(f"{path} is a run that is not finished: run its command again until it prints its model")
-    raise WeightsError(f"{path} is neither a run nor a model folder: --model takes the --out of the level below")
+def _warn_of_data(run: Run, index: ClipIndex, preset: Preset, warn: Callable[[str], None]) -> None:
+    from hvgcli.training.batches import window_spec
+    from hvgcli.training.plan import usable_clips
 
-
-def read_notes(path: Path | None) -> str:
-    """The text of a file for the model card. `MediaError` when it cannot be read."""
-    try:
-        return "" if path is None else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"cannot read the notes {path}: {error}") from error
-
-
-def names_in(text: str, option: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """ "a,b" -> the names, each of `known` and once; "none" -> none. `UsageError` naming the option otherwise."""
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if names == ("none",):
-        return ()
-    if wrong := [name for name in names if name not in known]:
-        raise UsageError(f"{option} {wrong[0]!r} is not known: give some of {','.join(known)}, or none")
-    return names
+    if not run.config.conditional and preset.model.conditional:
+        warn(f"{run.data} has no classes, so the model has none: put clips in a folder a class to have some")
+    for path, reason in index.skipped:
+        warn(f"skipped {path}: {reason}")
+    if short := len(index.clips) - usable_clips(run, index):
+        frames = window_spec(run.config, run.level, run.training).frames
+        warn(f"{short} of {len(index.clips)} clips are shorter than a window of {frames} frames and are not used")
 
 
 def _check_watch(run: Run, limits: Limits) -> None:
@@ -215,53 +153,6 @@ def _compiler_errors() -> Iterator[None]:
         raise
 
 
-def _emit_plan(run: Run, index: ClipIndex, request: Request, keeping: Keeping, world: World, output: Output) -> None:
-    """Say what a run would cost; the first process does."""
-    from hvgcli.config import to_dict
-    from hvgcli.presets import find_preset
-    from hvgcli.training.estimate import estimate, steps_per_epoch
-    from hvgcli.training.plan import usable_clips
-
-    if not world.main:
-        return
-    cost = estimate(run, world.size)
-    spec, training = run.config.levels[run.level - 1], run.training
-    usable = usable_clips(run, index)
-    preset = to_dict(find_preset(request.preset))
-    record: dict[str, Any] = {
-        "level": run.level,
-        "output": f"{spec.frames}/{spec.resolution}x{spec.resolution}",
-        "clips": len(index.clips),
-        "usable_clips": usable,
-        "too_short": len(index.clips) - usable,
-        "skipped": len(index.skipped),
-        "classes": list(run.config.classes),
-        "steps": training.steps,
-        "steps_per_epoch": round(steps_per_epoch(run, index), 2),
-        "batch_size": training.batch_size,
-        "accumulate": training.accumulate,
-        "processes": world.size,
-        "samples_per_process": training.batch_size // world.size,
-        "precision": training.precision,
-        "generator_parameters": cost.generator_parameters,
-        "discriminator_parameters": cost.discriminator_parameters,
-        "encoder_parameters": cost.encoder_parameters,
-        "memory": _mebibytes(cost.memory),
-        "memory_of_networks": _mebibytes(cost.networks),
-        "memory_of_activations": _mebibytes(cost.activations),
-        "disk_of_states": _mebibytes((keeping.keep + 1) * cost.state),
-        "out": str(run.out),
-    }
-    as_bytes = {
-        "networks": cost.networks, "activations": cost.activations, "state": cost.state, "memory": cost.memory
-    }
-    output.emit(record | {"bytes": as_bytes, "preset": preset, "training": to_dict(training)}, ident=run.out)
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
-
-
 def _train(
     run: Run,
     index: ClipIndex,
@@ -275,7 +166,7 @@ def _train(
     from hvgcli.training.loop import train_level
 
     options = _options(limits, keeping, machine, world, output)
-    bar = output.progress(f"level {run.level}", run.training.steps)
+    bar = output.progress(_name(run), run.training.steps)
     with bar as advance, stopping(limits.minutes) as stop, _compiler_errors():
         report = _reporter(advance, output)
         ended = train_level(run, index, options, progress=report, warn=warn, stop=stop, world=world)
@@ -370,9 +261,7 @@ def stopping(minutes: float | None) -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def _conclude(
-    run: Run, index: ClipIndex, ended: Ended, keeping: Keeping, device: torch.device, output: Output
-) -> None:
+def _conclude(run: Run, index: ClipIndex, ended: Ended, keeping: Keeping, device: torch.device, output: Output) -> None:
     """Make the model of a run that is at its end; say how to go on with one that is not."""
     record = {"run": str(run.out), "steps": ended.step, "of": run.training.steps}
     if not ended.finished:
@@ -388,5 +277,10 @@ def _conclude(
 def _finish(run: Run, index: ClipIndex, keeping: Keeping, device: torch.device, output: Output) -> Path:
     from hvgcli.training.finish import finish, total_passes
 
-    with output.progress(f"standing statistics of level {run.level}", total_passes(run, keeping.passes)) as advance:
+    with output.progress(f"standing statistics of {_name(run)}", total_passes(run, keeping.passes)) as advance:
         return finish(run, index, device=device, passes=keeping.passes, notes=keeping.notes, progress=advance)
+
+
+def _name(run: Run) -> str:
+    """What is trained, for people."""
+    return run.config.name if run.config.one_stage else f"level {run.level}"

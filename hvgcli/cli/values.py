@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 from hvgcli.config import MAX_FRAMES, ModelConfig
@@ -67,6 +68,16 @@ def _class_index(text: str, config: ModelConfig) -> int:
         raise UsageError(f"unknown class {text!r}: did you mean {' or '.join(close)}?")
     known = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
     raise UsageError(f"unknown class {text!r}: known are {known} (hvg classes lists them)")
+
+
+def one_of(option: str, text: str, known: Sequence[str]) -> str:
+    """`text`, which must be one of `known`; a `UsageError` that names the closest ones otherwise."""
+    if text in known:
+        return text
+    by_lower = {name.lower(): name for name in known}
+    close = [by_lower[name] for name in difflib.get_close_matches(text.lower(), by_lower, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(close)}?" if close else f"give one of {', '.join(known)}"
+    raise UsageError(f"{option} {text!r} is not known: {hint}")
 
 
 def parse_rate(text: str) -> Fraction:

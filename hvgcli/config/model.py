@@ -76,6 +76,16 @@ class ModelConfig:
         return len(self.levels) == 1 and isinstance(self.levels[0], OneStageConfig)
 
     @property
+    def system(self) -> str:
+        """ "hvg", "dvd-gan", "dvd-gan-fp" or "trivd-gan-fp": the two predictors differ in how a video is scored."""
+        first = self.levels[0]
+        if not isinstance(first, OneStageConfig):
+            return "hvg"
+        if not first.predictor:
+            return "dvd-gan"
+        return "trivd-gan-fp" if first.projection == "mixed" else "dvd-gan-fp"
+
+    @property
     def context(self) -> int:
         """Conditioning frames of a predictor; 0 for all other models."""
         first = self.levels[0]

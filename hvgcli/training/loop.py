@@ -23,7 +23,8 @@ from hvgcli.training.level import LevelTraining, Metrics, discriminator_update, 
 from hvgcli.training.plan import Run
 from hvgcli.training.report import Scalars, sample_sheet
 from hvgcli.training.run_folder import claim, lock_of, machine
-from hvgcli.training.run_state import remove_leftovers, resume, save_state, start_from
+from hvgcli.training.run_state import remove_leftovers, resume, save_state
+from hvgcli.training.start import start_from
 from hvgcli.video import tile, write_image
 
 CACHE_BYTES = 4 << 30
@@ -108,7 +109,7 @@ def train_level(
             if run.start is not None and header["step"] == 0:
                 taken, of = start_from(run.start, level)
                 if world.main and taken < of:
-                    warn(f"{run.start} gives {taken} of {of} weights; the others, of other shapes, begin afresh")
+                    warn(f"{run.start} gives {taken} of {of} weights; the others begin afresh")
             source = _source(run, index, device, warn, world)
         done = saved = int(header["step"])
         _check_same_state(world, done)

@@ -74,10 +74,10 @@ def plan(
     run = Run(out, config, level, training, data, below, seed, start)
     if not usable_clips(run, index):
         longest = max(clip.frames for clip in index.clips)
-        spec = config.levels[level - 1]
+        needed, option = window_spec(config, level, training).frames, "--frames" if config.one_stage else "--window"
         raise DataError(
-            f"{data}: no clip has the {spec.frames} frames of a training window, the longest has {longest}: "
-            "give longer clips, or a smaller --window"
+            f"{data}: no clip has the {needed} frames of a training window, the longest has {longest}: "
+            f"give longer clips, or a smaller {option}"
         )
     return run, index
 

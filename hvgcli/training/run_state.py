@@ -126,9 +126,8 @@ def load_state(path: Path, level: LevelTraining) -> dict[str, Any]:
         raise WeightsError(f"{path} is no training state: its header has no step")
     if metadata.get("level") != level.level:
         raise WeightsError(f"{path} is a state of level {metadata.get('level')}, expected level {level.level}")
-    networks = {key.removeprefix("networks/"): value for key, value in flat.items() if key.startswith("networks/")}
     try:
-        level.load_state_dict(networks, strict=True)
+        level.load_state_dict(_networks(flat), strict=True)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path} is of another configuration ({first}): use a new --out folder") from error
@@ -144,28 +143,20 @@ def load_state(path: Path, level: LevelTraining) -> dict[str, Any]:
     return metadata
 
 
-def start_from(run: Path, level: LevelTraining) -> tuple[int, int]:
-    """Begin with the networks of another run's last state, discriminators and moving average included.
+def last_networks(run: Path) -> dict[str, Tensor]:
+    """The networks in the newest state of a run, named as in `LevelTraining.state_dict()`.
 
-    Taken are the weights whose name and shape are the same; the others, such as those of other classes or of
-    further stages, stay fresh, and so do the optimizers. Returns how many weights were taken, of how many.
-
-    Errors: `WeightsError` where there is no state, it is damaged, or nothing of it fits.
+    Errors: `WeightsError` where there is no state, or it is damaged.
     """
     known = states(run)
     if not known:
         raise WeightsError(f"{run} holds no state of a run: --from takes the --out folder of another training")
-    path = known[-1][1]
-    _verify(path)
-    flat, _ = load_tensors(path)
-    own = level.state_dict()
-    named = {key.removeprefix("networks/"): value for key, value in flat.items()}
-    fitting = {key: value for key, value in named.items() if key in own and value.shape == own[key].shape}
-    weights = [key for key in fitting if key.startswith("generator.")]
-    if not weights:
-        raise WeightsError(f"{run} cannot be the start of this run: no weight of its generator fits, choose another")
-    level.load_state_dict(fitting, strict=False)
-    return len(fitting), len(own)
+    _verify(known[-1][1])
+    return _networks(load_tensors(known[-1][1])[0])
+
+
+def _networks(flat: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("networks/"): value for key, value in flat.items() if key.startswith("networks/")}
 
 
 def _restore_random(flat: dict[str, Tensor]) -> None:
