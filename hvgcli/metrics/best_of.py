@@ -137,7 +137,32 @@ def best_noise(study: Study, watch: Watch | None = None) -> NoisyCopy:
 
     All of `DEVIATIONS` and `CELLS` are tried: the bar that a model's gain has to clear is as high as noise can set it.
     """
-    tried = [NoisyCopy(deviation, cell) for cell in CELLS for deviation in DEVIATIONS]
+    return _best([NoisyCopy(deviation, cell) for cell in CELLS for deviation in DEVIATIONS], study, watch)
+
+
+def like_noise(study: Study, predictor: Predictor, watch: Watch | None = None) -> NoisyCopy:
+    """Noise on a still that is as diverse as a predictor's continuations, in the grain that gains more.
+
+    The strongest noise gains most because a single one of its stills is so bad. This one shows what diversity of
+    the model's own size gains without knowing anything of motion.
+    """
+    deviation = round(spread(study, predictor), 2)
+    return _best([NoisyCopy(deviation, cell) for cell in CELLS], study, watch)
+
+
+def spread(study: Study, predictor: Predictor) -> float:
+    """How far apart a predictor's continuations of one window are: their standard deviation, in steps of 255."""
+    few, total = replace(study, real=some_windows(study.real, TRIED_ON)), 0.0
+    count = min(study.most, AT_A_TIME)
+    for number, _, video in few.windows():
+        seeds = [study.seed + j * few.real.count + number for j in range(count)]
+        given = video[: study.context].expand(count, *video[: study.context].shape)
+        made = predictor.predict(given, seeds, len(video) - study.context).double()
+        total += made.var(0).mean().item() / few.real.count
+    return math.sqrt(total)
+
+
+def _best(tried: Sequence[NoisyCopy], study: Study, watch: Watch | None) -> NoisyCopy:
     few = replace(study, real=some_windows(study.real, TRIED_ON), kinds=study.kinds[:1])
     gains = [found.gain(few.kinds[0], few.counts).mean().item() for found in score(few, tried, watch)]
     return tried[gains.index(max(gains))]
@@ -145,7 +170,12 @@ def best_noise(study: Study, watch: Watch | None = None) -> NoisyCopy:
 
 def noise_work(study: Study) -> int:
     """Continuations that `best_noise` scores."""
-    return len(DEVIATIONS) * len(CELLS) * min(TRIED_ON, study.real.count) * study.most
+    return len(DEVIATIONS) * like_noise_work(study)
+
+
+def like_noise_work(study: Study) -> int:
+    """Continuations that `like_noise` scores."""
+    return len(CELLS) * min(TRIED_ON, study.real.count) * study.most
 
 
 # ---- results -----------------------------------------------------------------------------------

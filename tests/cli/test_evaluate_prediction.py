@@ -80,8 +80,9 @@ def test_best_of_beside_what_it_must_beat(evaluate, place):
     assert (best["counts"], best["windows"], best["context"]) == ([1, 2, 3], 3, 3)
     flat = {row["of"] for row in best["rows"] if row["best_of"] is None}
     assert flat == {"tiny-fp, z = 0", "copy-last-frame", "linear-extrapolation"}
-    (noise,) = {row["of"] for row in best["rows"]} - flat - {"tiny-fp"}
-    assert noise.startswith("copy + noise, ")
+    noises = {row["of"] for row in best["rows"]} - flat - {"tiny-fp"}
+    assert len(noises) == 2  # the one that gains most, and one as diverse as the model
+    assert all(noise.startswith("copy + noise, ") for noise in noises)
     assert all(len(row["frames"]) == 4 for row in best["rows"])
     own = [row for row in best["rows"] if row["of"] == "tiny-fp" and row["score"] == "ssim"]
     assert [row["value"] for row in own] == pytest.approx([found[f"SSIM[best of {count}]"] for count in (1, 2, 3)])

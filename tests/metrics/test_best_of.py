@@ -15,7 +15,17 @@ from predictor_models import make_predictor
 from hvgcli.data.clips import scan
 from hvgcli.errors import UsageError
 from hvgcli.metrics import best_of
-from hvgcli.metrics.best_of import Scored, Study, best_noise, mean_of_takes, metrics, noise_work, record, score
+from hvgcli.metrics.best_of import (
+    Scored,
+    Study,
+    best_noise,
+    like_noise,
+    mean_of_takes,
+    metrics,
+    noise_work,
+    record,
+    score,
+)
 from hvgcli.metrics.predicted import BASELINES, ModelPredictor, NoisyCopy
 from hvgcli.metrics.similarity import psnr, ssim
 from hvgcli.metrics.videos import RealVideos
@@ -109,6 +119,22 @@ def test_the_noise_that_gains_most(study: Study, monkeypatch: pytest.MonkeyPatch
     }
     assert gains[chosen.deviation, chosen.cell] == max(gains.values())
     assert sum(seen) == noise_work(study) == 4 * 3 * 5
+
+
+def test_noise_as_diverse_as_a_model(study: Study, hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best_of, "TRIED_ON", 2)
+    model, seen = ModelPredictor(hierarchy, Draw()), []
+    few = replace(study, real=best_of.some_windows(study.real, 2))
+    variances = []
+    for number, _, video in few.windows():
+        seeds = [study.seed + j * 2 + number for j in range(5)]
+        made = torch.stack([model.predict(video[None, :CONTEXT], [seed], len(video) - CONTEXT)[0] for seed in seeds])
+        variances.append(made.double().var(0).mean().item())
+    assert best_of.spread(study, model) == pytest.approx((sum(variances) / 2) ** 0.5, rel=0.02)
+    noise = like_noise(study, model, seen.append)
+    assert noise.deviation == pytest.approx(best_of.spread(study, model), abs=0.01)
+    assert sum(seen) == best_of.like_noise_work(study) == 2 * 2 * 5
+    assert best_of.spread(study, ModelPredictor(hierarchy, Draw(1.0, 0.0))) == 0
 
 
 def test_progress_counts_every_continuation(study: Study, hierarchy: Hierarchy) -> None:

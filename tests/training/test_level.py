@@ -182,7 +182,7 @@ def test_noise_and_frames_depend_on_the_step_and_use_only() -> None:
     with torch.no_grad():
         scores = [level.score(batch.video, batch.labels, None, (3, use), WHOLE) for use in ("a", "a", "b")]
     assert torch.equal(*scores[0], *scores[1])
-    assert not torch.equal(scores[0], scores[2])
+    assert not torch.equal(*scores[0], *scores[2])
 
 
 @pytest.mark.parametrize("number", [1, 2])
