@@ -42,8 +42,8 @@ PARAMETERS = {
     ("trivd-gan-fp", 1): (322_788_801, 476_097_795),
     ("trivd-gan-fp-bair", 1): (55_890_777, 245_975_067),
     ("dvd-gan-mini", 1): (2_091_659, 801_346),
-    ("dvd-gan-fp-mini", 1): (3_240_659, 1_688_002),
-    ("trivd-gan-fp-mini", 1): (3_663_841, 2_597_379),
+    ("dvd-gan-fp-mini", 1): (3_248_173, 1_688_002),
+    ("trivd-gan-fp-mini", 1): (3_671_355, 2_597_379),
 }
 MINI = {name for name in PRESETS if "mini" in name}
 LEVELS = [(name, number) for name, preset in PRESETS.items() for number in range(1, len(preset.model.levels) + 1)]
