@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvgcli.layers.norm import EPS, TimestepNorm
+from hvgcli.models.dvd_gan import DvdGan
 from hvgcli.models.level1 import Outline
 from hvgcli.models.upsampler import Upsampler
 
@@ -71,17 +72,17 @@ def separable(layer: nn.Module, x: Tensor, cond: Tensor, rows: Tensor | None) ->
     return x + h.transpose(1, 2)
 
 
-def first_map(model: Outline | Upsampler, cond: Tensor, frames: int) -> Tensor:
+def first_map(model: Outline | DvdGan | Upsampler, cond: Tensor, frames: int) -> Tensor:
     """The 4x4 map, copied to every timestep."""
     return model.first(cond).contiguous().repeat(1, frames, 1, 1, 1)
 
 
-def to_rgb(model: Outline | Upsampler, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
+def to_rgb(model: Outline | DvdGan | Upsampler, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
     return torch.tanh(conv(model.to_rgb, norm(model.norm, x, cond, rows)))
 
 
-def outline(model: Outline, z: Tensor, labels: Tensor | None, frames: int) -> Tensor:
-    """`Outline.forward`, the plain way."""
+def outline(model: Outline | DvdGan, z: Tensor, labels: Tensor | None, frames: int) -> Tensor:
+    """`RecurrentGenerator.forward` of ConvGRU units without attention, the plain way."""
     cond, rows = model.condition(z, labels), None if model.training else model.rows.index(0, frames, frames)
     x = first_map(model, cond, frames)
     for unit in model.units:

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from hvgcli.config import TrainingConfig
 from hvgcli.layers.weights import SpectralNorm
+from hvgcli.models.decompositions import OneStageDiscriminator
 from hvgcli.models.discriminators import LevelDiscriminator, ResidualDiscriminator
 
 
@@ -80,13 +81,19 @@ def pool(video: Tensor, resolution: int) -> Tensor:
     return F.avg_pool2d(video.flatten(0, 1), video.shape[-1] // resolution).unflatten(0, video.shape[:2])
 
 
-def score(network: LevelDiscriminator, video: Tensor, labels: Tensor | None, low: Tensor | None, count: int) -> Tensor:
+def choose(video: Tensor, count: int) -> Tensor:
+    """`count` random frames of each video, or all."""
+    if count >= video.shape[1]:
+        return video
+    return torch.stack([sample[torch.randperm(len(sample))[:count].sort().values] for sample in video])
+
+
+def level_score(
+    network: LevelDiscriminator, video: Tensor, labels: Tensor | None, low: Tensor | None, count: int
+) -> Tensor:
     """All scores of a level, the spatial ones on `count` random frames of each video."""
-    frames = video
-    if count < video.shape[1]:
-        frames = torch.stack([sample[torch.randperm(len(sample))[:count].sort().values] for sample in video])
     found = [
-        scores(network.spatial, frames, labels),
+        scores(network.spatial, choose(video, count), labels),
         scores(network.temporal, pool(video, video.shape[-1] // 2), labels),
     ]
     if network.matching is not None:
@@ -95,8 +102,27 @@ def score(network: LevelDiscriminator, video: Tensor, labels: Tensor | None, low
     return torch.cat(found, 1)
 
 
+def dvd_gan_scores(network: OneStageDiscriminator, video: Tensor, labels: Tensor | None, count: int) -> list[Tensor]:
+    """The scores `(B,)` of D_S, on `count` random frames, and of D_T: each the sum over the frames that it sees."""
+    spatial, temporal = network.networks["spatial"], network.networks["temporal"]
+    return [
+        scores(spatial, choose(video, count), labels).sum(1),
+        scores(temporal, pool(video, video.shape[-1] // 2), labels).sum(1),
+    ]
+
+
+def score(network: nn.Module, video: Tensor, labels: Tensor | None, low: Tensor | None, count: int) -> list[Tensor]:
+    """Scores whose losses are added: all of a level in one tensor, or one tensor for each discriminator of DVD-GAN."""
+    if isinstance(network, OneStageDiscriminator):
+        return dvd_gan_scores(network, video, labels, count)
+    return [level_score(network, video, labels, low, count)]
+
+
 class PlainTraining:
-    """Copies of a level's networks with optimizers of their own. Videos are contiguous `(B, T, 3, D, D)`."""
+    """Copies of the networks of a level, or of DVD-GAN, with optimizers of their own.
+
+    Videos are contiguous `(B, T, 3, D, D)`.
+    """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, training: TrainingConfig) -> None:
         self.generator = with_torch_spectral_norm(generator)
@@ -120,11 +146,14 @@ class PlainTraining:
             fake = generate(self.generator, z, labels, low)
         on_real = score(self.discriminator, *real, self.frames)
         on_fake = score(self.discriminator, fake, labels, low, self.frames)
-        return torch.relu(1 - on_real).mean() + torch.relu(1 + on_fake).mean()
+        return sum(
+            torch.relu(1 - real).mean() + torch.relu(1 + fake).mean()
+            for real, fake in zip(on_real, on_fake, strict=True)
+        )
 
     def generator_loss(self, z: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
         fake = generate(self.generator, z, labels, low)
-        return -score(self.discriminator, fake, labels, low, self.frames).mean()
+        return -sum(part.mean() for part in score(self.discriminator, fake, labels, low, self.frames))
 
     def discriminator_update(
         self,

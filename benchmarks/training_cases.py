@@ -9,13 +9,15 @@ CASES = {
     "outline-32": "level 1, 12/32x32",
     "upsampler-64": "level 2, window 6 -> 12, 64x64",
     "upsampler-128": "level 2, window 6 -> 12, 128x128",
-    "one-stage-128": "one stage, 12/128x128",
+    "one-stage-128": "DVD-GAN, 12/128x128",
 }
 UPDATES = 3  # of a step: two of the discriminators, one of the generator
 
 
 def case_config(name: str):  # type: ignore[no-untyped-def]
-    """`(ModelConfig, level)` of a case: the paper's networks at an eighth of their widths (ch 16)."""
+    """`(ModelConfig, level)` of a case: the papers' networks at an eighth of their widths or less (ch 16)."""
+    from dataclasses import replace
+
     from hvgcli.config import DiscriminatorConfig, LevelConfig, ModelConfig
     from hvgcli.presets import PRESETS
 
@@ -31,6 +33,11 @@ def case_config(name: str):  # type: ignore[no-untyped-def]
         return PRESETS["hvg-mini"].model, 1
     if name == "paper-128":
         return PRESETS["hvg-kinetics600-48x128"].model, 2
+    if name.startswith("one-stage"):
+        model = PRESETS[f"dvd-gan-12x{name.rpartition('-')[2]}"].model
+        narrow = replace(model.levels[0].discriminator, channels=16)
+        changes = {"channels": 16, "discriminator": narrow, "z_dim": 16, "embed_dim": 16}
+        return replace(model, levels=(replace(model.levels[0], **changes),)), 1
     if name.startswith("upsampler"):
         resolution = int(name.rpartition("-")[2])
         return ModelConfig(name, (level(32, 4, upper=False), level(resolution, 2, upper=True))), 2

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_networks import randomise_biases, small_config
+from small_networks import randomise_biases, small_config, small_one_stage
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hvgcli.config import ModelConfig, TrainingConfig
 from hvgcli.layers.weights import power_iterate
 from hvgcli.models import build_discriminator, build_generator
-from hvgcli.training import losses
+from hvgcli.training import judging, losses
+from hvgcli.training.distributed import ALONE
 
 BATCH = 3
 
@@ -92,6 +93,29 @@ def test_the_same_losses_and_gradients(
     on_fake = discriminator(fake.detach(), fake.detach(), fake_labels, fake_low)
     loss = losses.geometric_hinge_discriminator(on_real, on_fake)
     expected = reference.discriminator_loss((video, labels, low), z, fake_labels, fake_low)
+    assert_same((loss, gradients(loss, discriminator)), (expected, gradients(expected, reference.discriminator)))
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_same_losses_and_gradients_of_dvd_gan(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    from plain_training import PlainTraining
+
+    config = small_one_stage(num_classes=classes)
+    generator, discriminator = made_up(config, 1)
+    video, _, _, z = make_videos(config, 1)
+    labels, fake_labels = (torch.tensor([0, 2, 1]), torch.tensor([1, 1, 0])) if classes else (None, None)
+    reference = PlainTraining(generator, discriminator, TrainingConfig(spatial_frames=video.shape[1]))
+
+    def judged(video: Tensor, labels: Tensor | None) -> judging.Scores:
+        return judging.judge(discriminator, config, video, video, labels, None, None, ALONE)
+
+    fake = generator(z, fake_labels)
+    loss, expected = judging.generator_hinge(judged(fake, fake_labels)), reference.generator_loss(z, fake_labels, None)
+    assert_same((loss, gradients(loss, generator)), (expected, gradients(expected, reference.generator)))
+
+    loss = judging.discriminator_hinge(judged(video, labels), judged(fake.detach(), fake_labels))
+    expected = reference.discriminator_loss((video, labels, None), z, fake_labels, None)
     assert_same((loss, gradients(loss, discriminator)), (expected, gradients(expected, reference.discriminator)))
 
 
