@@ -79,18 +79,17 @@ def chosen_preset(request: Request) -> Preset:
         return preset  # the plan says so
     levels, training = list(preset.model.levels), list(preset.training)
     at = request.level - 1
-    levels[at] = replace(levels[at], **request.networks)
+    levels[at] = spec = replace(levels[at], **request.networks)
     training[at] = replace(training[at], **request.changes)
-    if "spatial_frames" in request.changes:
-        _check_single_frames(levels[at])
+    if isinstance(spec, OneStageConfig) and "spatial_frames" in request.changes:
+        _check_single_frames(spec)
     return replace(preset, model=replace(preset.model, levels=tuple(levels)), training=tuple(training))
 
 
-def _check_single_frames(level: Any) -> None:
-    """`UsageError` where the discriminators of a one-stage model do not draw as many single frames as they are told."""
+def _check_single_frames(level: OneStageConfig) -> None:
+    """`UsageError` where a decomposition does not draw as many single frames as it is told."""
     from hvgcli.models.decompositions import DECOMPOSITIONS
 
-    assert isinstance(level, OneStageConfig)
     counts = [view.count for view in DECOMPOSITIONS[level.decomposition].values() if view.single]
     if None in counts:
         return

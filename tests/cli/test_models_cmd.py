@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from predictor_models import make_predictor
 from tiny_models import flip_last_bit, make_model
 from typer.testing import CliRunner
 
@@ -50,6 +51,50 @@ def test_list_of_presets(capsys):
     names = {row["name"] for row in as_json(capsys, "models", "list", "--presets")["presets"]}
     assert {"hvg-mini", "hvg-kinetics600-48x128", "hvg-bdd100k-48x256"} <= names
     assert "hvg-mini" in printed(capsys, "models", "list", "--presets", "-q").splitlines()
+
+
+def test_list_of_presets_tells_the_systems_apart(capsys):
+    rows = {row["name"]: row for row in as_json(capsys, "models", "list", "--presets")["presets"]}
+    assert {row["system"] for row in rows.values()} >= {"hvg", "dvd-gan", "dvd-gan-fp", "trivd-gan-fp"}
+    for name, system in (("hvg-mini", "hvg"), ("dvd-gan-48x128", "dvd-gan"), ("trivd-gan-fp-bair", "trivd-gan-fp")):
+        assert rows[name]["system"] == system
+    assert (rows["dvd-gan-mini"]["context"], rows["dvd-gan-mini"]["frames"]) == (None, 48)
+    assert (rows["trivd-gan-fp-mini"]["context"], rows["trivd-gan-fp-mini"]["frames"]) == (5, 11)
+    assert "trivd-gan-fp-bair" in printed(capsys, "models", "list", "--presets")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dvd-gan-12x64", (None, "ConvGRU", "dvd-gan", "sum", {"spatial", "temporal"})),
+        ("trivd-gan-fp", (5, "TSRU_p", "stronger", "mixed", {"spatial", "local", "temporal"})),
+    ],
+)
+def test_info_of_one_stage_presets(capsys, name, expected):
+    data = as_json(capsys, "models", "info", name)
+    [level] = data["levels"]
+    found = (data["context"], data["unit"], data["decomposition"], data["projection"], set(level["discriminators"]))
+    assert found == expected
+    assert level["discriminator_parameters"] == sum(level["discriminators"].values()) > 0
+    text = printed(capsys, "models", "info", name)
+    assert all(word in text for word in (data["unit"], data["decomposition"], f"{level['generator_parameters']:,}"))
+
+
+def test_a_predictor_in_the_cache(capsys, tmp_path):
+    folder = make_predictor(tmp_path / "fp")
+    hub.pull(str(folder))
+    row = next(row for row in as_json(capsys, "models", "list")["models"] if row["name"] == "tiny-fp")
+    assert (row["system"], row["context"], row["frames"], row["size"]) == ("trivd-gan-fp", 3, 4, "16x16")
+    data = as_json(capsys, "models", "info", "tiny-fp")
+    assert (data["context"], data["unit"], data["sha"]) == (3, "TSRU_p", model_sha(folder))
+    assert "TSRU_p" in printed(capsys, "models", "info", "tiny-fp")
+    assert printed(capsys, "classes", "tiny-fp", "-q") == ""
+    assert all(row["ok"] for row in as_json(capsys, "models", "verify", "tiny-fp")["files"])
+
+
+def test_a_preset_without_weights_says_how_to_train_it(capsys):
+    for preset, command in (("trivd-gan-fp", "train trivd-gan-fp"), ("hvg-bdd100k-48x256", "train-level 1")):
+        assert f"train it with: hvg {command} --preset {preset}" in failed(capsys, 4, "classes", preset)
 
 
 def test_list_says_which_model_is_broken(capsys, pulled):
