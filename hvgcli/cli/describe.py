@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgcli import checkpoints
-from hvgcli.config import LevelConfig, ModelConfig, OneStageConfig
+from hvgcli.config import LevelConfig, ModelConfig, OneStageConfig, SingleConfig
 
 CARD_LIMIT = 64 << 10  # bytes of a card that are read
 
@@ -60,7 +60,9 @@ def level_record(config: ModelConfig, number: int) -> dict[str, Any]:
     }
 
 
-def _discriminator_widths(level: LevelConfig | OneStageConfig) -> dict[str, list[int]]:
+def _discriminator_widths(level: LevelConfig | OneStageConfig | SingleConfig) -> dict[str, list[int]]:
+    if isinstance(level, SingleConfig):
+        return {"patch": list(level.widths)}
     if isinstance(level, OneStageConfig):
         from hvgcli.models.decompositions import DECOMPOSITIONS
 

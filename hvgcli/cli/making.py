@@ -13,7 +13,7 @@ from typing import Any, Literal
 from hvgcli import __version__
 from hvgcli.cli.targets import NAME, slug
 from hvgcli.cli.values import MAX_SEED, MAX_VIDEOS
-from hvgcli.config import ModelConfig
+from hvgcli.config import ModelConfig, SingleConfig
 from hvgcli.errors import UsageError
 from hvgcli.hub import DEFAULT_MODEL
 from hvgcli.sampling.hierarchy import Sample
@@ -243,6 +243,9 @@ def memory_estimate(config: ModelConfig, request: Request, videos: int) -> int:
     for number, level in enumerate(config.levels[: request.levels], start=1):
         outline = -(-request.frames // config.frame_factor(request.levels))
         frames = (outline if config.one_length else min(request.piece, outline)) * config.frame_factor(number)
+        if isinstance(level, SingleConfig):  # every block works at the size of its output
+            largest = max(largest, frames * level.sizes[-1][1] * level.sizes[-1][2] * level.channels)
+            continue
         sizes = (4 << min(unit + 1, level.doublings) for unit in range(len(level.widths)))
         largest = max(largest, *(frames * size**2 * width for size, width in zip(sizes, level.widths, strict=True)))
     return BASE_BYTES + MAPS * 4 * largest * videos

@@ -9,8 +9,15 @@ from hvgcli.config.checks import BASE_RESOLUTION, FORMAT_VERSION, MAX_CHANNELS, 
 from hvgcli.config.levels import UNITS, DiscriminatorConfig, LevelConfig
 from hvgcli.config.model import ModelConfig
 from hvgcli.config.one_stage import OneStageConfig
-from hvgcli.config.reading import model_from_dict, preset_from_dict, to_dict, training_from_dict
-from hvgcli.config.training import AUGMENTATIONS, Preset, ReconstructionConfig, TrainingConfig
+from hvgcli.config.reading import (
+    model_from_dict,
+    preset_from_dict,
+    single_training_from_dict,
+    to_dict,
+    training_from_dict,
+)
+from hvgcli.config.single import SingleConfig, SingleTrainingConfig
+from hvgcli.config.training import AUGMENTATIONS, Preset, ReconstructionConfig, SinglePreset, TrainingConfig
 
 __all__ = [
     "AUGMENTATIONS",
@@ -27,9 +34,13 @@ __all__ = [
     "OneStageConfig",
     "Preset",
     "ReconstructionConfig",
+    "SingleConfig",
+    "SinglePreset",
+    "SingleTrainingConfig",
     "TrainingConfig",
     "model_from_dict",
     "preset_from_dict",
+    "single_training_from_dict",
     "to_dict",
     "training_from_dict",
 ]

@@ -9,6 +9,8 @@ from itertools import pairwise
 from hvgcli.config.checks import MAX_CLASSES, require
 from hvgcli.config.levels import LevelConfig
 from hvgcli.config.one_stage import OneStageConfig
+from hvgcli.config.single import SingleConfig
+from hvgcli.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class ModelConfig:
     """A hierarchy: level 1 makes an outline, each further level enlarges the one below."""
 
     name: str
-    levels: tuple[LevelConfig | OneStageConfig, ...]
-    """From the outline up; a one-stage model has one."""
+    levels: tuple[LevelConfig | OneStageConfig | SingleConfig, ...]
+    """From the outline up; a one-stage model, or one of a single clip, has one."""
     num_classes: int = 0
     """0 = unconditional."""
     classes: tuple[str, ...] = ()
@@ -35,9 +37,10 @@ class ModelConfig:
             f"{len(self.classes)} class names for {self.num_classes} classes",
         )
         require(0 < Fraction(self.source_rate) <= 1000, f"source_rate {self.source_rate} must be in 0..1000")
-        if not self.one_stage:
+        if not self.one_stage and self.single is None:
             self._check_hierarchy()
         require(not (self.predictor and self.num_classes), "a predictor has no classes: num_classes must be 0")
+        require(not (self.single and self.num_classes), "a model of one clip has no classes: num_classes must be 0")
 
     def _check_hierarchy(self) -> None:
         """How the levels of a hierarchy fit together."""
@@ -67,7 +70,10 @@ class ModelConfig:
     def hierarchy(self) -> tuple[LevelConfig, ...]:
         """The levels of a hierarchy; `ConfigError` for a one-stage model."""
         levels = tuple(level for level in self.levels if isinstance(level, LevelConfig))
-        require(len(levels) == len(self.levels), "a one-stage model stands alone: it is no level of a hierarchy")
+        require(
+            len(levels) == len(self.levels),
+            "a one-stage model, or one of a single clip, stands alone: it is no level of a hierarchy",
+        )
         return levels
 
     @property
@@ -84,6 +90,12 @@ class ModelConfig:
         if not first.predictor:
             return "dvd-gan"
         return "trivd-gan-fp" if first.projection == "mixed" else "dvd-gan-fp"
+
+    @property
+    def single(self) -> SingleConfig | None:
+        """The numbers of hp-VAE-GAN, whose one level stands alone; None for all other models."""
+        first = self.levels[0]
+        return first if len(self.levels) == 1 and isinstance(first, SingleConfig) else None
 
     @property
     def context(self) -> int:
@@ -150,5 +162,8 @@ class ModelConfig:
     def with_window(self, level: int, frames: int) -> ModelConfig:
         """The same networks, level `level` (1..L) trained on `frames` frames."""
         levels = list(self.levels)
-        levels[level - 1] = replace(levels[level - 1], frames=frames)
+        spec = levels[level - 1]
+        if isinstance(spec, SingleConfig):
+            raise ConfigError("a model of one clip is trained on its own window: change its config")
+        levels[level - 1] = replace(spec, frames=frames)
         return replace(self, levels=tuple(levels))

@@ -9,6 +9,8 @@ from hvgcli.config.checks import require
 from hvgcli.config.levels import DiscriminatorConfig, LevelConfig
 from hvgcli.config.model import ModelConfig
 from hvgcli.config.one_stage import OneStageConfig
+from hvgcli.config.single import FAMILY as SINGLE
+from hvgcli.config.single import SingleConfig, SingleTrainingConfig
 from hvgcli.config.training import Preset, ReconstructionConfig, TrainingConfig
 from hvgcli.errors import ConfigError
 
@@ -53,8 +55,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _level_from_dict(data: Any, where: str) -> LevelConfig | OneStageConfig:
+def _level_from_dict(data: Any, where: str) -> LevelConfig | OneStageConfig | SingleConfig:
     require(isinstance(data, dict), f"{where} must be an object")
+    if data.get("family") == SINGLE:
+        single: SingleConfig = _build(SingleConfig, data, where)
+        return single
     values = dict(data)
     for part in ("spatial", "temporal", "matching", "discriminator"):
         if values.get(part) is not None:
@@ -83,6 +88,12 @@ def training_from_dict(data: Any) -> TrainingConfig:
     if values.get("reconstruction") is not None:
         values["reconstruction"] = _build(ReconstructionConfig, values["reconstruction"], "reconstruction")
     training: TrainingConfig = _build(TrainingConfig, values, "training")
+    return training
+
+
+def single_training_from_dict(data: Any) -> SingleTrainingConfig:
+    """`SingleTrainingConfig` from JSON values, checked like `model_from_dict`."""
+    training: SingleTrainingConfig = _build(SingleTrainingConfig, data, "training")
     return training
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hvgcli.config.checks import require
 from hvgcli.config.model import ModelConfig
+from hvgcli.config.single import SingleTrainingConfig
 
 AUGMENTATIONS = ("color", "translation", "cutout")
 
@@ -105,5 +106,15 @@ class Preset:
 
     model: ModelConfig
     training: tuple[TrainingConfig, ...]
+    source: str
+    """Where its numbers come from; for small presets, that they are ours."""
+
+
+@dataclass(frozen=True)
+class SinglePreset:
+    """A preset of hp-VAE-GAN: its networks, to be fitted to the clip's size, and their training."""
+
+    model: ModelConfig
+    training: SingleTrainingConfig
     source: str
     """Where its numbers come from; for small presets, that they are ours."""
