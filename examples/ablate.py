@@ -14,53 +14,32 @@ commands; the same command goes on with them. The tables are Markdown, in --out.
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hvgcli.runtime import tune_allocator
+# before torch: it tunes the memory allocation
+from ablation_lab import SIGMA, SIZE, STRIDE, Lab, Row, parser, publish, seconds_per_step
+from torch import Tensor, from_numpy, inference_mode
 
-tune_allocator()  # before torch is imported: video tensors are large
-
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from hvgcli.config import (  # noqa: E402
+from hvgcli.config import (
     DiscriminatorConfig,
     LevelConfig,
     ModelConfig,
     Preset,
     ReconstructionConfig,
     TrainingConfig,
-    to_dict,
 )
-from hvgcli.data.clips import scan  # noqa: E402
-from hvgcli.data.pyramid import downsample_space, subsample_time  # noqa: E402
-from hvgcli.layers.layout import join_time  # noqa: E402
-from hvgcli.metrics.features import FeatureSet, cache_folder, extract  # noqa: E402
-from hvgcli.metrics.frechet import frechet_of_features  # noqa: E402
-from hvgcli.metrics.generated import GeneratedVideos, labels_like  # noqa: E402
-from hvgcli.metrics.inception import inception_score  # noqa: E402
-from hvgcli.metrics.networks import FeatureNetwork, resolve  # noqa: E402
-from hvgcli.metrics.videos import RealVideos  # noqa: E402
-from hvgcli.metrics.windows import Sampling  # noqa: E402
-from hvgcli.sampling.hierarchy import Hierarchy, Sample, level_latents, load, sample_labels  # noqa: E402
-from hvgcli.sampling.render import to_pixels  # noqa: E402
-from hvgcli.sampling.unroll import unroll  # noqa: E402
+from hvgcli.data.pyramid import downsample_space, subsample_time
+from hvgcli.layers.layout import join_time
+from hvgcli.metrics.generated import GeneratedVideos, labels_like
+from hvgcli.sampling.hierarchy import Hierarchy, Sample, generate, level_latents, load, sample_labels
+from hvgcli.sampling.render import to_pixels
+from hvgcli.sampling.unroll import unroll
 
-SIGMA = 1.0  # HVG appendix H: metrics are taken without truncation
 FULL = 24  # frames of a full video; windows of 12 are what level 2 was trained on
 TIMES = 4  # how much longer than that the video of `quarters` is
-BATCH = 16  # videos generated at a time
-
-Features = tuple[Tensor, Tensor | None]
-"""Logits (N, K) and last hidden activations (N, d) of N videos."""
-
 
 # ---- models ------------------------------------------------------------------------------------
 
@@ -68,8 +47,9 @@ Features = tuple[Tensor, Tensor | None]
 def preset(steps: tuple[int, int], classes: int) -> Preset:
     """The hierarchy that the variants differ from. All its numbers are ours."""
     disc = DiscriminatorConfig
-    outline = LevelConfig(12, 8, 2, 16, (8, 4), disc(32, (1, 2)), disc(32, (1, 2)), None, 16, 32, False)
-    upper = LevelConfig(12, 32, 1, 16, (4, 4, 2), disc(16, (1, 2, 2, 4)), disc(16, (1, 2, 4)), disc(16, (2, 4)), 16, 32)
+    outline = LevelConfig(12, 8, 2 * STRIDE, 16, (8, 4), disc(32, (1, 2)), disc(32, (1, 2)), None, 16, 32, False)
+    seen = disc(16, (1, 2, 2, 4)), disc(16, (1, 2, 4)), disc(16, (2, 4))
+    upper = LevelConfig(12, SIZE, STRIDE, 16, (4, 4, 2), *seen, 16, 32)
     common = TrainingConfig(
         lr_generator=2e-4, lr_discriminator=4e-4, discriminator_updates=1, ema=0.99, precision="bf16"
     )
@@ -90,118 +70,44 @@ VARIANTS: dict[str, Callable[[LevelConfig], LevelConfig]] = {
 STAGED = ("base", "recurrent")  # whose models are kept after each third of the training
 
 
-def hvg(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "hvgcli", *map(str, arguments)], check=True)
+@dataclass(frozen=True)
+class Hierarchies:
+    """The variants in a lab; `steps` are those of level 1 and of level 2."""
 
-
-class Lab:
-    """Where runs are kept and measured."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.train, self.val = options.data / "train", options.data / "val"
-        self.runs, self.num, self.options = options.runs, options.num, options
-        self.steps = (options.outline_steps, options.steps)
-        self.passes = ("--passes", options.passes)
-        self._network: FeatureNetwork | None = None
-        self._real: dict[tuple[Path, int], FeatureSet] = {}
-
-    @property
-    def network(self) -> FeatureNetwork:
-        self._network = self._network or resolve(self.options.features)
-        return self._network
-
-    # -- training
+    lab: Lab
+    steps: tuple[int, int]
 
     def model(self, variant: str = "base", share: int = 3) -> Path:
         """The model folder of a variant after `share` thirds of its training; trains what is missing."""
-        outline, run = self.runs / "level1", self.runs / f"level2-{variant}"
+        outline, run = self.lab.runs / "level1", self.run(variant)
         for third in range(1, share + 1) if variant in STAGED else (3,):
             made = run / f"model-{third}-of-3"
             if not made.exists():
-                self._train(1, self._preset("base"), outline, self.steps[0])
-                self._train(2, self._preset(variant), run, self.steps[1] * third // 3, "--model", outline)
+                self.lab.hvg("train-level", 1, preset=self._preset("base"), run=outline, steps=self.steps[0])
+                upper, steps = ("train-level", 2, "--model", outline), self.steps[1] * third // 3
+                self.lab.hvg(*upper, preset=self._preset(variant), run=run, steps=steps)
                 shutil.copytree(run / "model", made)
         return run / f"model-{share}-of-3"
 
-    def _train(self, level: int, preset: Path, run: Path, steps: int, *more: object) -> None:
-        hvg(
-            "train-level",
-            level,
-            "--data",
-            self.train,
-            "--preset",
-            preset,
-            "--out",
-            run,
-            "--steps",
-            steps,
-            *self.passes,
-            *more,
-        )
+    def run(self, variant: str) -> Path:
+        """The run folder of level 2 of a variant."""
+        return self.lab.runs / f"level2-{variant}"
 
     def _preset(self, variant: str) -> Path:
-        known = preset(self.steps, len([folder for folder in self.train.iterdir() if folder.is_dir()]))
+        known = preset(self.steps, self.lab.classes)
         outline, upper = known.model.levels
+        assert isinstance(upper, LevelConfig)
         config = replace(known.model, levels=(outline, VARIANTS[variant](upper)))
-        self.runs.mkdir(parents=True, exist_ok=True)
-        path: Path = self.runs / f"{variant}.json"
-        path.write_text(json.dumps(to_dict(replace(known, model=config)), indent=1) + "\n")
-        return path
+        return self.lab.write_preset(variant, replace(known, model=config))
 
-    # -- features
-
-    def real(self, frames: int, source: Path | None = None) -> FeatureSet:
-        """Windows of the real clips (of `val` by default), at the stride and size that the model makes."""
-        key = (source or self.val, frames)
-        if key not in self._real:
-            level = preset(self.steps, 0).model.levels[-1]
-            size = (level.resolution, level.resolution)
-            sampling = Sampling(frames, level.stride, size, "windows", self.num)
-            self._real[key] = extract(
-                RealVideos(scan(key[0]), sampling, name=key[0].name), self.network, cache=cache_folder()
-            )
-        return self._real[key]
-
-    def generated(self, model: Hierarchy, frames: int, full: int = FULL) -> GeneratedVideos:
-        """As many videos as the real set has windows, with its classes."""
-        known = self.real(FULL)
-        counts = (
-            {}
-            if known.labels is None
-            else {name: int((known.labels == label).sum()) for label, name in enumerate(known.classes)}
-        )
-        return GeneratedVideos(
-            model, labels_like(model.config, counts, len(known)), frames=frames, full=full, sigma=SIGMA
-        )
-
-    def features(self, videos: Iterable[Tensor]) -> Features:
-        """Features of batches of videos, uint8 (B, T, H, W, 3)."""
-        parts = [self.network.both(batch) for batch in videos]
-        pooled = [part for _, part in parts if part is not None]
-        return torch.cat([logits for logits, _ in parts]), torch.cat(pooled) if pooled else None
-
-    def scores(self, fake: Features, frames: int) -> dict[str, float]:
-        """The distances to real windows of so many frames, and the inception score where it has a meaning."""
-        real, name = self.real(frames), self.network.name
-        told = {f"FVD[{name}]": frechet_of_features(real.logits, fake[0])}
-        if real.pooled is not None and fake[1] is not None:
-            told[f"FID[{name}]"] = frechet_of_features(real.pooled, fake[1])
-        if self.network.classifier:
-            told[f"IS[{name}]"] = inception_score(fake[0]).value
-        return told
-
-    def measured(self, model: Path, frames: int) -> dict[str, float]:
-        """`scores` of windows of so many frames; of whole videos for `FULL`."""
-        made = extract(self.generated(load(model), frames), self.network, batch=BATCH, cache=cache_folder())
-        return self.scores((made.logits, made.pooled), frames)
-
-    def reference(self, frames: int) -> dict[str, float]:
-        """What the clips of `train` score: no model that has not learnt them by heart gets below it."""
-        train = self.real(frames, self.train)
-        return self.scores((train.logits, train.pooled), frames)
+    @property
+    def about(self) -> str:
+        """How they are trained."""
+        outline, upper = self.steps
+        return f"Level 1 (12/8x8) trained for {outline} steps of 24 videos, level 2 (24/32x32) for {upper} of 12."
 
 
-@torch.inference_mode()
+@inference_mode()
 def grounding(model: Path, frames: int, videos: int = 64) -> float:
     """Mean absolute error, in 1/255, between f_s(f_t(x^2)) and x^1, on windows of `frames` of generated outlines."""
     made = load(model)
@@ -215,76 +121,59 @@ def grounding(model: Path, frames: int, videos: int = 64) -> float:
 
 
 def _level(made: Hierarchy, samples: list[Sample], frames: int, level: int) -> Iterator[Tensor]:
-    from hvgcli.sampling.hierarchy import generate
-
     wanted = frames if level == 2 else frames // made.config.times_time(2)
     return generate(made, samples, wanted, sigma=SIGMA, levels=level)
 
 
 # ---- the ablations -----------------------------------------------------------------------------
 
-Row = dict[str, object]
 
-
-def matching(lab: Lab) -> list[Row]:
+def matching(models: Hierarchies) -> list[Row]:
     """HVG table 2: the matching discriminator, on the training length and unrolled."""
-    rows = [_reference_row(lab, "matching discriminator", frames) for frames in (FULL // 2, FULL)]
+    rows = [models.lab.reference("matching discriminator", frames) for frames in (FULL // 2, FULL)]
     for variant, name in (("base", "with"), ("no-matching", "without")):
-        model = lab.model(variant)
+        model = models.model(variant)
         for frames in (FULL // 2, FULL):
             drift = {"distance to the outline, 1/255": grounding(model, frames)}
-            rows.append({"matching discriminator": name, "frames": frames} | lab.measured(model, frames) | drift)
+            rows.append({"matching discriminator": name, "frames": frames} | models.lab.measured(model, frames) | drift)
     return rows
 
 
-def window(lab: Lab) -> list[Row]:
+def window(models: Hierarchies) -> list[Row]:
     """HVG table 3: the window that level 2 is trained on."""
-    rows = [_reference_row(lab, "outline frames in training", FULL)]
+    rows = [models.lab.reference("outline frames in training", FULL)]
     for variant, frames in (("window-3", 3), ("base", 6)):
-        rows.append({"outline frames in training": frames, "frames": FULL} | lab.measured(lab.model(variant), FULL))
-        rows[-1]["seconds a step"] = _seconds_per_step(lab.runs / f"level2-{variant}")
+        row: Row = {"outline frames in training": frames, "frames": FULL}
+        row |= models.lab.measured(models.model(variant), FULL)
+        rows.append(row | {"seconds a step": seconds_per_step(models.run(variant))})
     return rows
 
 
-def _seconds_per_step(run: Path) -> float:
-    """Median of a run's own record."""
-    import csv
-
-    with (run / "metrics.csv").open(newline="") as file:
-        times = [float(row["seconds"]) for row in csv.DictReader(file)]
-    return sorted(times)[len(times) // 2]
-
-
-def units(lab: Lab) -> list[Row]:
+def units(models: Hierarchies) -> list[Row]:
     """HVG figure 9: recurrent and separable 3D units in the upsampler, over training."""
-    rows = [_reference_row(lab, "units", FULL)]
+    rows = [models.lab.reference("units", FULL)]
     for third in (1, 2, 3):
         for variant, name in (("base", "separable 3D"), ("recurrent", "ConvGRU")):
-            row: Row = {"units": name, "frames": FULL, "steps": lab.steps[1] * third // 3}
-            rows.append(row | lab.measured(lab.model(variant, third), FULL))
+            row: Row = {"units": name, "frames": FULL, "steps": models.steps[1] * third // 3}
+            rows.append(row | models.lab.measured(models.model(variant, third), FULL))
     return rows
 
 
-def quarters(lab: Lab) -> list[Row]:
+def quarters(models: Hierarchies) -> list[Row]:
     """The quarters of a video of four times the training length, each against real windows."""
-    videos = lab.generated(load(lab.model()), TIMES * FULL, TIMES * FULL)
-    parts: list[list[Features]] = [[] for _ in range(TIMES)]
-    for batch in videos.batches(BATCH):
-        for quarter, piece in enumerate(batch.frames.split(FULL, dim=1)):
-            parts[quarter].append(lab.network.both(piece))
-    rows = [_reference_row(lab, "quarter", FULL)]
-    for quarter, part in enumerate(parts):
-        pooled = [hidden for _, hidden in part if hidden is not None]
-        fake = torch.cat([logits for logits, _ in part]), torch.cat(pooled) if pooled else None
-        span = f"{quarter * FULL + 1} to {(quarter + 1) * FULL}"
-        rows.append({"quarter": quarter + 1, "frames": span} | lab.scores(fake, FULL))
+    lab = models.lab
+    videos = lab.generated(load(models.model()), TIMES * FULL, TIMES * FULL)
+    rows = [lab.reference("quarter", FULL)]
+    for quarter, part in enumerate(lab.stretches(videos, FULL), start=1):
+        span = f"{(quarter - 1) * FULL + 1} to {quarter * FULL}"
+        rows.append({"quarter": quarter, "frames": span} | lab.scores(part.features, FULL))
     return rows
 
 
-def standing(lab: Lab) -> list[Row]:
+def standing(models: Hierarchies) -> list[Row]:
     """HVG appendix A: standing statistics, and those of the batch at hand."""
-    path = lab.model()
-    rows = [_reference_row(lab, "statistics", FULL)]
+    lab, path = models.lab, models.model()
+    rows = [lab.reference("statistics", FULL)]
     rows.append({"statistics": f"standing, {lab.options.passes} passes", "frames": FULL} | lab.measured(path, FULL))
     for batch in (size for size in (2, 8, 32) if size <= lab.num):
         fake = lab.features(_by_batch(lab.generated(load(path), FULL), batch))
@@ -292,7 +181,7 @@ def standing(lab: Lab) -> list[Row]:
     return rows
 
 
-@torch.inference_mode()
+@inference_mode()
 def _by_batch(videos: GeneratedVideos, size: int) -> Iterator[Tensor]:
     """The same videos, normalised by the statistics of the `size` that are made together."""
     made = videos.hierarchy
@@ -302,65 +191,19 @@ def _by_batch(videos: GeneratedVideos, size: int) -> Iterator[Tensor]:
         samples = videos.samples[first : first + size]
         zs = [level_latents(made, samples, level, SIGMA) for level in (1, 2)]
         whole = join_time(*unroll(made.generators, zs, sample_labels(made, samples), videos.frames, FULL))
-        yield torch.from_numpy(to_pixels(whole))
+        yield from_numpy(to_pixels(whole))
 
-
-def _reference_row(lab: Lab, column: str, frames: int) -> Row:
-    return {column: "(real clips of train)", "frames": frames} | lab.reference(frames)
-
-
-# ---- the table ---------------------------------------------------------------------------------
 
 ABLATIONS = {"matching": matching, "window": window, "units": units, "quarters": quarters, "standing": standing}
 
 
-def table(rows: list[Row]) -> str:
-    """Rows as Markdown, columns in the order in which they first appear."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    return "\n".join(
-        [*lines, *("| " + " | ".join(_cell(row.get(name, "")) for name in columns) + " |" for row in rows)]
-    )
-
-
-def _cell(value: object) -> str:
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
-
-
-def report(name: str, lab: Lab, rows: list[Row]) -> str:
-    """The table with what must be known to read it."""
-    real, network = lab.real(FULL), lab.network
-    protocol = (
-        f"Level 1 (12/8x8) trained for {lab.steps[0]} steps of 24 videos, level 2 (24/32x32) for {lab.steps[1]} of 12. "
-        f"{len(real)} generated videos, sigma {SIGMA}, against as many windows of {len(real.takes.unique())} clips "
-        f"(starts at multiples of 8 frames, three crops, mirrored). {network.name}: sha256 {network.sha256[:16]}."
-    )
-    return f"# {(ABLATIONS[name].__doc__ or name).strip()}\n\n{table(rows)}\n\n{protocol}\n"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=ABLATIONS)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="where runs are kept")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the table goes")
-    parser.add_argument("--outline-steps", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=600, help="of level 2")
-    parser.add_argument("--passes", type=int, default=200, help="for standing statistics")
-    parser.add_argument("--num", type=int, default=720, help="videos, at most")
-    parser.add_argument("--features", default="frames", help="frames, i3d, or a TorchScript file")
-    options = parser.parse_args()
-    lab = Lab(options)
-    made = report(options.name, lab, ABLATIONS[options.name](lab))
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"ablation_{options.name}.md").write_text(made)
-    print(made)
+    options = parser(__doc__, ABLATIONS, steps_of="of level 2").parse_args()
+    models = Hierarchies(Lab(options, FULL), (options.outline_steps, options.steps))
+    ablation = ABLATIONS[options.name]
+    rows = ablation(models)
+    path = options.out / f"ablation_{options.name}.md"
+    publish(path, ablation.__doc__, rows, f"{models.about} {models.lab.protocol}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from real_models import make_working_model
 
@@ -49,18 +50,93 @@ def test_the_sheet_shows_input_and_result_of_the_same_moment(made: Path) -> None
         assert np.abs(np.asarray(reduced).astype(float) - shown).mean() < 1
 
 
-@pytest.mark.slow
-def test_ablations_make_their_tables(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory, make_clip: Callable[..., Path]) -> Path:
+    """What the ablations are given: `train` and `val`, of two classes each."""
+    folder = tmp_path_factory.mktemp("ablations")
     for part, seed in (("train", 0), ("val", 50)):
         for number, label in enumerate(("calm", "wild", "calm", "wild")):
-            (tmp_path / part / label).mkdir(parents=True, exist_ok=True)
-            make_clip(tmp_path / part / label / f"{number}.mp4", frames=30, size=(36, 36), seed=seed + number)
-    tiny = ["--outline-steps", "2", "--steps", "3", "--num", "12", "--passes", "2"]
-    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]
+            (folder / part / label).mkdir(parents=True, exist_ok=True)
+            make_clip(folder / part / label / f"{number}.mp4", frames=30, size=(36, 36), seed=seed + number)
+    return folder
+
+
+def ablate(script: str, name: str, clips: Path, folder: Path, *more: str) -> list[list[str]]:
+    """The table that a command with tiny numbers makes, as cells; `folder` gets runs and tables."""
+    tiny = ["--outline-steps", "2", "--steps", "3", "--num", "12", "--passes", "2", *more]
+    places = ["--runs", str(folder / "runs"), "--out", str(folder / "tables")]
+    command = [sys.executable, str(EXAMPLES / script), name, str(clips), *tiny, *places]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [page] = (folder / "tables").glob(f"ablation_*{name}.md")
+    lines = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    return [[part.strip() for part in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+@pytest.mark.slow
+def test_ablations_make_their_tables(clips: Path, tmp_path: Path) -> None:
     for name in ("matching", "standing"):
-        script = [sys.executable, str(EXAMPLES / "ablate.py"), name, str(tmp_path), *tiny, *places]
-        done = subprocess.run(script, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        rows = [line for line in (tmp_path / "tables" / f"ablation_{name}.md").read_text().splitlines() if "|" in line]
-        assert len(rows) >= 5
-        assert all("FVD[frames]" in rows[0] and row.count("|") == rows[0].count("|") for row in rows)
+        head, *rows = ablate("ablate.py", name, clips, tmp_path)
+        assert "FVD[frames]" in head
+        assert len(rows) >= 3
+        assert all(len(row) == len(head) for row in rows)
+
+
+@pytest.mark.slow
+def test_ablations_of_dvd_gan_make_their_tables(clips: Path, tmp_path: Path) -> None:
+    tables = {name: ablate("ablate_dvd_gan.py", name, clips, tmp_path) for name in ("phi", "k", "horizon")}
+    for head, *rows in tables.values():
+        assert all(len(row) == len(head) for row in rows)
+        assert all(float(row[head.index("FVD[frames]")]) >= 0 for row in rows if "val" not in row[0])
+    runs = {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()}
+    phis = {f"{name}-k8-seed0" for name in ("dvd-gan", "phi-identity", "phi-4x4", "phi-crop")}
+    assert runs == {
+        *phis,
+        *(f"dvd-gan-k{k}-seed0" for k in (1, 2, 10)),
+        "level1",
+        "level2-base",
+    }  # shared, not repeated
+    (_, *phi), (_, *k), (_, *horizon) = tables.values()
+    assert [row[0] for row in phi[1:]] == [
+        "identity",
+        "2x2 average pooling",
+        "4x4 average pooling",
+        "random half-size crop",
+    ]
+    assert phi[2][1:] == k[3][1:]  # the same model
+    assert [row[0] for row in k[1:]] == ["1", "2", "8", "10"]
+    quarters = ["1 to 12", "13 to 24", "25 to 36", "37 to 48"]
+    assert [row[:2] for row in horizon[2:]] == [[name, span] for name in ("DVD-GAN", "HVG") for span in quarters]
+    assert len({tuple(row[2:]) for row in horizon}) == len(horizon)
+
+
+def test_pixels_judged_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from ablate_dvd_gan import judged_pixels
+
+    assert judged_pixels("dvd-gan", 8, 48, 128) == 327_680  # DVD-GAN section 3.1, of a video of 786432
+    assert judged_pixels("phi-identity", 8, 48, 128) - 8 * 128**2 == 786_432
+    assert judged_pixels("phi-crop", 8, 48, 128) == judged_pixels("dvd-gan", 8, 48, 128)  # section 4.3
+    assert judged_pixels("dvd-gan", 20, 12, 32) == judged_pixels("dvd-gan", 12, 12, 32)  # no frame twice
+
+
+def test_scores_of_several_seeds_become_mean_and_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from ablate_dvd_gan import over_seeds
+
+    assert over_seeds([{"FVD": 3.0}]) == {"FVD": 3.0}
+    assert over_seeds([{"FVD": 1.0, "IS": 200.0}, {"FVD": 2.0, "IS": 300.0}, {"FVD": 3.0, "IS": 400.0}]) == {
+        "FVD": "2 ± 1",
+        "IS": "300 ± 100",
+    }
+
+
+def test_motion_is_the_change_between_frames_of_one_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from ablation_lab import motion
+
+    still = torch.full((1, 5, 4, 4, 3), 200, dtype=torch.uint8)
+    ramp = (10 + 3 * torch.arange(5, dtype=torch.uint8)).view(1, 5, 1, 1, 1).expand_as(still)
+    assert motion(still) == 0
+    assert motion(ramp) == motion(ramp.flip(1)) == 3
+    assert motion(torch.cat((still, ramp))) == 1.5
