@@ -112,7 +112,7 @@ class OneStageConfig:
             "ConvLSTM splits its channels into two halves: all widths but the last must be even",
         )
         require(
-            self.frame_kernel == 0 or (self.predictor and self.frame_kernel % 2 == 1 and self.frame_kernel <= 15),
+            self.frame_kernel == 0 or (self.predictor and self.frame_kernel in range(1, 16, 2)),
             f"frame_kernel {self.frame_kernel} must be 0, or an odd number up to 15 in a predictor",
         )
         sizes = [2 * self.base << stage for stage in range(self.doublings)]

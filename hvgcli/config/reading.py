@@ -25,6 +25,8 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float)
 
 
 def _fits(value: Any, annotation: str) -> bool:
+    if value is None:
+        return annotation.endswith("None")
     if annotation.startswith("tuple["):
         items, _, rest = annotation.removeprefix("tuple[").removesuffix("]").partition(", ")
         many = isinstance(value, list | tuple) and (rest == "..." or len(value) == 2)  # (x, ...) or (low, high)
