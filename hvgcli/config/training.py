@@ -71,7 +71,10 @@ class TrainingConfig:
     precision: str = "fp32"
     """"fp32", or "bf16" for autocast; parameters and optimizers stay float32."""
     accumulate: int = 1
-    """Parts that a batch is computed in, one after the other, to save memory. Batch norm and mixed projection see each part alone."""
+    """Parts that a batch is computed in, one after the other, to save memory.
+
+    Batch norm and mixed projection see each part alone, so it is not a larger batch.
+    """
     augment: tuple[str, ...] = ()
     """Changes that the discriminators see in real and generated videos alike (DiffAugment; none in the papers)."""
 
