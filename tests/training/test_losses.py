@@ -43,6 +43,83 @@ def test_scores_beyond_the_margin_have_no_gradient_in_the_discriminator() -> Non
     assert fake.grad.tolist() == [[0.0, 0.5]]
 
 
+def test_summed_scores_are_one_a_video() -> None:
+    own, projected = scores(0), scores(1)
+    for b in range(B):
+        expected = sum(own[b, t].item() for t in range(S))
+        assert losses.summed_scores(own, None)[b].item() == pytest.approx(expected, rel=1e-12)
+        expected += sum(projected[b, t].item() for t in range(S))
+        assert losses.summed_scores(own, projected)[b].item() == pytest.approx(expected, rel=1e-12)
+    assert losses.summed_scores(own, projected).shape == (B,)
+
+
+@pytest.mark.parametrize("others", [B, 2 * B], ids=["one process", "two processes"])
+def test_mixed_scores_pair_every_video_with_every_class_part(others: int) -> None:
+    """o[b, b', t] = r_x[b, t] + sum over t' of r_xy[b', t'] (TrIVD-GAN equation 15)."""
+    own, projected = scores(0), torch.cat((scores(1), scores(2)))[:others]
+    mixed = losses.mixed_scores(own, projected)
+    assert mixed.shape == (B, others, S)
+    for b in range(B):
+        for other in range(others):
+            for t in range(S):
+                expected = own[b, t].item() + sum(projected[other, when].item() for when in range(S))
+                assert mixed[b, other, t].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_mixed_scores_without_classes_are_those_of_the_frames() -> None:
+    assert torch.equal(losses.mixed_scores(scores(0), None), scores(0)[:, None])
+
+
+def test_the_hinge_of_mixed_scores_is_averaged_over_all_of_them() -> None:
+    """D = B x B x T outputs (TrIVD-GAN equations 13-15)."""
+    real, fake = (losses.mixed_scores(scores(seed), scores(seed + 5)) for seed in (0, 1))
+    expected = 0.0
+    for b in range(B):
+        for other in range(B):
+            for t in range(S):
+                expected += max(0.0, 1 - real[b, other, t].item()) / (B * B * S)
+                expected += max(0.0, 1 + fake[b, other, t].item()) / (B * B * S)
+    assert losses.geometric_hinge_discriminator(real, fake).item() == pytest.approx(expected, rel=1e-12)
+
+
+def literal_penalty(weight: torch.Tensor) -> torch.Tensor:
+    """Squares of the inner products of all pairs of different rows, or of columns where there are more rows."""
+    rows = weight.reshape(len(weight), -1)
+    rows = rows if rows.shape[0] <= rows.shape[1] else rows.T
+    total = 0 * weight.sum()  # so that a single row has a gradient too
+    for i in range(len(rows)):
+        for j in range(len(rows)):
+            if i != j:
+                total = total + (rows[i] * rows[j]).sum() ** 2
+    return total
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 2, 3, 3), (1, 4)])
+def test_the_orthogonality_penalty_and_its_gradient(shape: tuple[int, ...]) -> None:
+    weights = [torch.randn(shape, generator=seeded("w", n), dtype=torch.float64).requires_grad_() for n in range(2)]
+    ours = losses.orthogonal_penalty(weights)
+    theirs = literal_penalty(weights[0]) + literal_penalty(weights[1])
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    gradients = [torch.autograd.grad(total, weights) for total in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
+def test_orthogonal_weights_have_no_penalty_whatever_their_size() -> None:
+    for shape in ((3, 8), (8, 3), (4, 4)):
+        weight = torch.nn.init.orthogonal_(torch.empty(shape, dtype=torch.float64))
+        lengths = torch.rand(min(shape), generator=seeded("lengths"), dtype=torch.float64) + 0.5
+        stretched = lengths[:, None] * weight if shape[0] <= shape[1] else weight * lengths
+        assert losses.orthogonal_penalty([stretched]).item() < 1e-20
+    assert losses.orthogonal_penalty([]).item() == 0
+
+
+def test_the_penalty_keeps_its_digits_under_autocast() -> None:
+    weight = torch.randn(8, 40, generator=seeded("w"))
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = losses.orthogonal_penalty([weight])
+    assert torch.equal(lowered, losses.orthogonal_penalty([weight]))
+
+
 def test_divergence_from_the_prior() -> None:
     rng = torch.Generator().manual_seed(2)
     mean = torch.randn(B, Z, generator=rng, dtype=torch.float64)
