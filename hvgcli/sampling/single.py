@@ -1,0 +1,194 @@
+"""Samples of a model of one clip or one image: from noise, and from a user's own image (Gur et al. 2020, section 3.2).
+
+A seed means one video, whatever is made beside it: every scale of every seed has a generator of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hvgcli.checkpoints import load_strict, model_sha, read_level, read_model_config
+from hvgcli.config import ModelConfig, SingleConfig
+from hvgcli.data.pyramid import downsample_space
+from hvgcli.errors import UsageError, WeightsError
+from hvgcli.layers.volume import VolumeNorm, enlarge, require_statistics
+from hvgcli.layers.weights import bake_spectral_norm
+from hvgcli.models.hp_vae_gan import HpVaeGan, Size, set_compute
+from hvgcli.sampling.noise import seeded
+
+PASSES = 50
+"""Random samples whose statistics are pooled: each has thousands of places."""
+FEATHER = 5
+"""Pixels over which a mask fades, as its blurred edge in SinGAN."""
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Standard normal noise `(B, channels, *size)` of each scale; row i depends on seeds[i] and the scale only."""
+
+    seeds: Sequence[int | str]
+    latent: int
+    """Channels of the noise that G^0 starts from."""
+    device: torch.device
+    sigma: float = 1.0
+
+    def __call__(self, scale: int, size: Size) -> Tensor:
+        shape = (3 if scale else self.latent, *size)
+        rows = [torch.randn(shape, generator=seeded("single", seed, scale)) for seed in self.seeds]
+        return (self.sigma * torch.stack(rows)).to(self.device)
+
+
+def random_path(network: HpVaeGan, noise: Callable[[int, Size], Tensor], sizes: Sequence[Size], scales: int) -> Tensor:
+    """x-bar_rand of scale `scales` - 1, `(B, 3, T, H, W)` (equation 9)."""
+    return network.grow(network.first(noise(0, sizes[0])), range(1, scales), sizes, noise)
+
+
+# ---- standing statistics ---------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def record_statistics(network: HpVaeGan, recorded: range, *, passes: int = PASSES) -> None:
+    """Record the standing statistics of the scales `recorded`, over random samples up to the last of them.
+
+    The scales below use those that they have. All are in inference mode afterwards.
+    """
+    network.eval()
+    device = network.amplitudes.device
+    norms = [part for n in recorded for part in network.generators[n].modules() if isinstance(part, VolumeNorm)]
+    for norm in norms:
+        norm.train()
+        norm.begin_recording()
+    for number in range(passes):
+        noise = SeedNoise([f"statistics {number}"], network.latent, device)
+        random_path(network, noise, network.config.sizes, recorded.stop)
+    for norm in norms:
+        norm.end_recording(passes)
+    network.eval()
+
+
+# ---- loaded models -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Single:
+    """A model of one clip or image, in inference mode."""
+
+    model: ModelConfig
+    network: HpVaeGan
+    sha: str = ""
+
+    @property
+    def config(self) -> SingleConfig:
+        """Its numbers."""
+        return self.network.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.network.amplitudes.device
+
+
+def load_single(folder: Path, *, device: torch.device | None = None, half: bool = False) -> Single:
+    """A model folder of hp-VAE-GAN. half: compute convolutions in bfloat16.
+
+    Errors: `WeightsError` on any damage, and for a model of another kind.
+    """
+    model = read_model_config(folder)
+    if model.single is None:
+        raise WeightsError(f"{folder} is no model of a single clip: choose one that hvg train-single made")
+    with torch.device("meta"):
+        network = HpVaeGan(model.single)
+        bake_spectral_norm(network)
+    load_strict(network, read_level(folder, 1, config=model), str(folder))
+    network = network.to(device or torch.device("cpu")).eval().requires_grad_(False)
+    require_statistics(network)
+    set_compute(network, torch.bfloat16 if half else torch.float32)
+    return Single(model, network, model_sha(folder))
+
+
+# ---- samples -------------------------------------------------------------------------------------------
+
+
+def output_sizes(config: SingleConfig, size: tuple[int, int] | None, frames: int | None) -> tuple[Size, ...]:
+    """Sizes of all scales for an output of `size` (height, width) and `frames`; None for those of the training.
+
+    Errors: `UsageError` for frames of an image, and for what is too small for the coarsest scale.
+    """
+    _, height, width = config.sizes[config.built - 1]
+    height, width = size or (height, width)
+    frames = config.frames if frames is None else frames
+    if frames < 1 or height < 1 or width < 1:
+        raise UsageError(f"{frames} frames of {width}x{height} pixels: each must be at least 1")
+    if not config.volumetric and frames != 1:
+        raise UsageError(f"this model learned an image, so it makes 1 frame, not {frames}: leave out --frames")
+    return config.sizes_of(frames, height, width)
+
+
+@torch.inference_mode()
+def generate(
+    single: Single,
+    seeds: Sequence[int],
+    *,
+    size: tuple[int, int] | None = None,
+    frames: int | None = None,
+    sigma: float = 1.0,
+) -> Tensor:
+    """Videos `(B, T, 3, H, W)` in [-1, 1], one for each seed, of any size (height, width) and length.
+
+    sigma: standard deviation of z and of every z_n. Errors: `UsageError` as `output_sizes`.
+    """
+    network = single.network
+    sizes = output_sizes(single.config, size, frames)
+    noise = SeedNoise(seeds, network.latent, single.device, sigma)
+    return random_path(network, noise, sizes, len(sizes)).transpose(1, 2)
+
+
+@torch.inference_mode()
+def inject(single: Single, image: Tensor, scale: int, seeds: Sequence[int], *, sigma: float = 1.0) -> Tensor:
+    """What the scales from `scale` up make of the user's own image or clip: `(B, T, 3, H, W)` in [-1, 1].
+
+    The coarse scales are left out: `image` `(1, T, 3, H, W)` in [-1, 1], of any size, takes the place of their
+    output (SinGAN, section 5). So a drawing becomes a picture (paint-to-image, coarse scales), a pasted object
+    takes on its surroundings (harmonisation) and moved parts fit again (editing; both fine scales and `blend`).
+    At scale 0 the encoder reads it.
+
+    Errors: `UsageError` for a scale that is not there, or scale 0 without an encoder.
+    """
+    network = single.network
+    height, width = image.shape[-2:]
+    sizes = output_sizes(single.config, (height, width), image.shape[1])
+    if not 0 <= scale < len(sizes) or (scale == 0 and network.encoder is None):
+        lowest = 0 if network.encoder is not None else 1
+        raise UsageError(f"--at-scale {scale} is not one of {lowest}..{len(sizes) - 1} of this model")
+    noise = SeedNoise(seeds, network.latent, single.device, sigma)
+    below = _reduced(image.to(single.device).float(), sizes[max(0, scale - 1)]).expand(len(seeds), -1, -1, -1, -1)
+    if scale > 0:
+        return network.grow(below, range(scale, len(sizes)), sizes, noise).transpose(1, 2)
+    assert network.encoder is not None
+    mean, log_var = network.encoder(below)
+    x = network.first(mean + (0.5 * log_var).exp() * noise(0, sizes[0]))
+    return network.grow(x, range(1, len(sizes)), sizes, noise).transpose(1, 2)
+
+
+def _reduced(video: Tensor, size: Size) -> Tensor:
+    """`(B, T, 3, H, W)` as the volume `(B, 3, *size)` that a coarser scale would have made."""
+    return enlarge(downsample_space(video, size[1:]).transpose(1, 2), size)
+
+
+def blend(made: Tensor, image: Tensor, mask: Tensor, feather: int = FEATHER) -> Tensor:
+    """`made` where the mask is 1, `image` where it is 0, with a soft edge: all in [-1, 1] but the mask.
+
+    made: `(B, T, 3, H, W)`; image: `(1, T, 3, H, W)`; mask: `(H, W)` in [0, 1], whose edge becomes `feather`
+    pixels wide.
+    """
+    soft = mask.to(made)[None, None]
+    if feather > 1:
+        side = 2 * (feather // 2) + 1
+        soft = F.avg_pool2d(F.pad(soft, (side // 2,) * 4, mode="replicate"), side, stride=1)
+    return image.to(made) + soft * (made - image.to(made))
