@@ -78,8 +78,6 @@ def test_two_processes_do_not_train_in_one_folder(data: Path, tmp_path: Path) ->
     assert train(data, tmp_path / "run", steps=3).steps == [3]  # free again
 
 
-
-
 # ---- windows -------------------------------------------------------------------------------------
 
 
@@ -116,9 +114,7 @@ def test_one_clip_is_enough(data: Path, tmp_path: Path) -> None:
     assert made.steps == [1, 2]
 
 
-def test_clips_of_any_size_and_rate_are_mixed(
-    data: Path, tmp_path: Path, make_clip: Callable[..., Path]
-) -> None:
+def test_clips_of_any_size_and_rate_are_mixed(data: Path, tmp_path: Path, make_clip: Callable[..., Path]) -> None:
     shutil.copytree(data, tmp_path / "clips")
     make_clip(tmp_path / "clips" / "cats" / "wide.mp4", frames=20, size=(16, 96), rate=Fraction(30000, 1001))
     make_clip(tmp_path / "clips" / "dogs" / "tall.mp4", frames=9, size=(64, 20), rate=Fraction(10))

@@ -74,8 +74,6 @@ def test_a_damaged_state_falls_back_to_the_one_before(data: Path, tmp_path: Path
     assert_same(whole, again.state())
 
 
-
-
 def flip(path: Path, bit: int) -> None:
     raw = bytearray(path.read_bytes())
     raw[bit // 8] ^= 1 << bit % 8
