@@ -32,7 +32,8 @@ def require_system(system: str, preset: str, config: ModelConfig) -> None:
     if found == HIERARCHY:
         raise UsageError(f"--preset {preset} is a hierarchy: use hvg train-level 1 --preset {preset}")
     what = "is no hierarchy" if system == HIERARCHY else f"is not of {system}"
-    raise UsageError(f"--preset {preset} {what}: use hvg train {found} --preset {preset}")
+    advice = f"use hvg train {found} --preset {preset}" if found in SYSTEMS else f"it is of {found}: choose another"
+    raise UsageError(f"--preset {preset} {what}: {advice}")
 
 
 def require_predictor(model: str, config: ModelConfig) -> None:

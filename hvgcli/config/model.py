@@ -83,10 +83,13 @@ class ModelConfig:
 
     @property
     def system(self) -> str:
-        """ "hvg", "dvd-gan", "dvd-gan-fp" or "trivd-gan-fp": the two predictors differ in how a video is scored."""
+        """ "hvg", "dvd-gan", "dvd-gan-fp", "trivd-gan-fp" or "hp-vae-gan".
+
+        The two predictors differ in how a video is scored; the rest is a choice in both.
+        """
         first = self.levels[0]
         if not isinstance(first, OneStageConfig):
-            return "hvg"
+            return first.family if isinstance(first, SingleConfig) else "hvg"
         if not first.predictor:
             return "dvd-gan"
         return "trivd-gan-fp" if first.projection == "mixed" else "dvd-gan-fp"
