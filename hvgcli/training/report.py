@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -25,19 +26,30 @@ class Scalars:
     `seconds` is the whole step, `data_seconds` the part of it spent waiting for clips.
     """
 
-    def __init__(self, run: Path, step: int, *, table: bool = True, tensorboard: bool = False) -> None:
-        """`step`: the run goes on after this step; rows beyond it are of a run that was cut off, and dropped."""
+    def __init__(
+        self,
+        run: Path,
+        step: int,
+        *,
+        table: bool = True,
+        tensorboard: bool = False,
+        columns: Sequence[str] = COLUMNS,
+    ) -> None:
+        """`step`: the run goes on after this step; rows beyond it are of a run that was cut off, and dropped.
+
+        `columns`: those of metrics.csv, "step" first.
+        """
         self._file: TextIO | None = None
         self._events: Any = None
         if table:
             path = run / "metrics.csv"
-            rows = _rows_up_to(path, step)
+            rows = _rows_up_to(path, step, columns)
             with atomic(path) as part, part.open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, restval="")
+                writer = csv.DictWriter(file, columns, restval="")
                 writer.writeheader()
                 writer.writerows(rows)
             self._file = path.open("a", newline="")
-            self._csv = csv.DictWriter(self._file, COLUMNS, restval="")
+            self._csv = csv.DictWriter(self._file, columns, restval="")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -55,7 +67,7 @@ class Scalars:
             self._events.close()
 
     def write(self, step: int, metrics: Metrics) -> None:
-        """One row: the metrics of `step`, those of COLUMNS."""
+        """One row: the metrics of `step`, those of its columns."""
         if self._file is not None:
             self._csv.writerow({"step": step} | {key: f"{value:.6g}" for key, value in metrics.items()})
             self._file.flush()
@@ -74,16 +86,16 @@ class Scalars:
             self._events.add_image(name, sheet, step, dataformats="HWC")
 
 
-def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
+def _rows_up_to(path: Path, step: int, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.exists():
         return []
     rows = csv.DictReader(path.read_text(errors="replace").replace("\0", "").splitlines())
-    return [row for row in rows if _is_whole(row) and int(row["step"]) <= step]
+    return [row for row in rows if _is_whole(row, columns) and int(row["step"]) <= step]
 
 
-def _is_whole(row: dict[str, str]) -> bool:
+def _is_whole(row: dict[str, str], columns: Sequence[str]) -> bool:
     """Whether a row was written to its end, by this version or by one that had fewer columns."""
-    return set(row) <= set(COLUMNS) and None not in row.values() and row.get("step", "").isdigit()
+    return set(row) <= set(columns) and None not in row.values() and row.get("step", "").isdigit()
 
 
 @torch.no_grad()

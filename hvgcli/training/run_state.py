@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,7 +24,18 @@ from torch import Tensor
 from hvgcli.checkpoints import atomic, load_tensors, read_json, sha256, write_json, write_tensors
 from hvgcli.errors import HvgError, WeightsError
 from hvgcli.training.health import check_finite
-from hvgcli.training.level import LevelTraining
+
+
+class Trained(Protocol):
+    """What a state is of: networks and optimizers in training, such as `LevelTraining`."""
+
+    level: int
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor], strict: bool) -> object: ...
+
 
 _STATE = re.compile(r"state-(\d{8})\.safetensors")
 
@@ -35,7 +46,7 @@ def states(run: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def _tensors(level: LevelTraining) -> dict[str, Tensor]:
+def _tensors(level: Trained) -> dict[str, Tensor]:
     flat = {f"networks/{key}": value for key, value in level.state_dict().items()}
     for name, optimizer in level.optimizers.items():
         for number, values in optimizer.state_dict()["state"].items():
@@ -52,7 +63,7 @@ def _random_states() -> dict[str, Tensor]:
     return found
 
 
-def state_bytes(level: LevelTraining) -> int:
+def state_bytes(level: Trained) -> int:
     """Bytes of one state on disk, but for its header; before the first step, too."""
     values = sum(tensor.nbytes for tensor in level.state_dict().values())
     trained = sum(p.nbytes for o in level.optimizers.values() for group in o.param_groups for p in group["params"])
@@ -60,7 +71,7 @@ def state_bytes(level: LevelTraining) -> int:
 
 
 def save_state(
-    run: Path, level: LevelTraining, step: int, keep: int, *, watch: dict[str, Any] | None = None, last_good: int = 0
+    run: Path, level: Trained, step: int, keep: int, *, watch: dict[str, Any] | None = None, last_good: int = 0
 ) -> Path:
     """Write the state after `step` generator updates and its checksum, then drop all but the last `keep`.
 
@@ -115,7 +126,7 @@ def _orphan(sidecar: Path) -> bool:
     return not sidecar.with_suffix(".safetensors").exists()
 
 
-def load_state(path: Path, level: LevelTraining) -> dict[str, Any]:
+def load_state(path: Path, level: Trained) -> dict[str, Any]:
     """Restore networks, optimizers and torch's random state in place; returns the header with `step` and `watch`.
 
     Errors: `WeightsError` when the file is damaged or does not fit.
@@ -166,7 +177,7 @@ def _restore_random(flat: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(flat["random/cuda"])
 
 
-def resume(run: Path, level: LevelTraining, warn: Callable[[str], None]) -> dict[str, Any]:
+def resume(run: Path, level: Trained, warn: Callable[[str], None]) -> dict[str, Any]:
     """Continue from the newest good state; its header, with step 0 for a new run.
 
     A damaged state falls back to the one before, with a warning.

@@ -117,6 +117,11 @@ class ScaleTraining:
         return self.adversarial and self.training.freeze
 
     @property
+    def recorded(self) -> range:
+        """Scales whose standing statistics are new when this one ends: G^0 changes at every patch-VAE scale."""
+        return range(self.scale if self.frozen_below else 0, self.scale + 1)
+
+    @property
     def device(self) -> torch.device:
         return self.network.amplitudes.device
 
@@ -128,6 +133,26 @@ class ScaleTraining:
     @property
     def sizes(self) -> tuple[Size, ...]:
         return self.config.sizes
+
+    # ---- what a saved state holds (`hvgcli.training.run_state`)
+
+    @property
+    def level(self) -> int:
+        """Number of the scale, from 1."""
+        return self.scale + 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All generators, E and D."""
+        return self._networks.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor], strict: bool = True) -> object:
+        """Put the weights in place."""
+        return self._networks.load_state_dict(state, strict=strict)
+
+    @property
+    def _networks(self) -> nn.ModuleDict:
+        discriminator = {} if self.discriminator is None else {"discriminator": self.discriminator}
+        return nn.ModuleDict({"generator": self.network, **discriminator})
 
     # ---- randomness
 

@@ -1,0 +1,340 @@
+"""The training of hp-VAE-GAN on one clip or image, scale after scale, in a run folder.
+
+run folder:
+    run.json                      model, training, clip, seed
+    state-00001000.safetensors    the scale in training after so many iterations in all; the last two are kept
+    metrics.csv                   a row an iteration
+    samples/scale-03.png          the real clip, its reconstruction, and samples, when a scale is finished
+    model/                        the model of the scales that are finished: it can be used at any time
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hvgcli import __version__
+from hvgcli.checkpoints import load_metadata, read_json, write_json
+from hvgcli.config import FORMAT_VERSION, ModelConfig, SingleConfig, SingleTrainingConfig, to_dict
+from hvgcli.data.single import SingleClip, scale_pyramid
+from hvgcli.errors import HvgError, UsageError
+from hvgcli.models.hp_vae_gan import HpVaeGan
+from hvgcli.sampling.single import PASSES, record_statistics
+from hvgcli.training.health import Health
+from hvgcli.training.report import Scalars
+from hvgcli.training.run_folder import lock_of, machine
+from hvgcli.training.run_state import load_state, remove_leftovers, save_state, states
+from hvgcli.training.single import Metrics, ScaleTraining, start_from
+from hvgcli.training.single_finish import write_model, write_preview
+
+METRICS = ("reconstruction", "coarse", "kl", "loss_d", "penalty", "loss_g")
+COLUMNS = ("step", "scale", "iteration", "seconds", *METRICS)
+KEEP = 2  # states
+STATISTICS_SHARE = 0.1  # of a scale's minutes: a small budget is not spent on standing statistics
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """What is trained, on what, and where."""
+
+    model: ModelConfig
+    """Fitted to the clip (`hvgcli.data.single.fit`)."""
+    training: SingleTrainingConfig
+    clip: SingleClip
+    out: Path
+    seed: int = 0
+    source: str = ""
+    """What the clip is, for run.json and the card: its file and start."""
+
+    @property
+    def config(self) -> SingleConfig:
+        config = self.model.single
+        assert config is not None
+        return config
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, after an iteration."""
+
+    scale: int
+    iteration: int
+    """Iterations of this scale that are done."""
+    share: float
+    """Of the whole training that is done, 0..1: of its minutes, or of its iterations."""
+    seconds: float
+    """Of training so far, those of interrupted parts too."""
+    metrics: Metrics
+
+
+@dataclass
+class _Place:
+    """How far a run is."""
+
+    step: int = 0
+    """Iterations of all scales."""
+    iteration: int = 0
+    seconds: float = 0.0
+    """Of training when it was saved."""
+    until: float = 0.0
+    """Seconds at which the scale ends; 0 = by its iterations alone."""
+    saved: int = 0
+    begun: float = field(default_factory=time.monotonic)
+
+    def spent(self) -> float:
+        """Seconds of training, up to now."""
+        return self.seconds + time.monotonic() - self.begun
+
+    def record(self, finished: bool) -> dict[str, Any]:
+        """What a state keeps of it, as JSON values."""
+        return {"iteration": self.iteration, "seconds": self.spent(), "until": self.until, "finished": finished}
+
+
+def scale_shares(config: SingleConfig) -> tuple[float, ...]:
+    """Which part of a budget each scale gets, together 1: in proportion to the square root of its size.
+
+    Equal times would give the coarse scales, which decide the structure, needlessly many iterations, and equal
+    iterations would leave them hardly any time.
+    """
+    roots = [(frames * height * width) ** 0.5 for frames, height, width in config.sizes]
+    return tuple(root / sum(roots) for root in roots)
+
+
+def deadline(config: SingleConfig, training: SingleTrainingConfig, scale: int, spent: float) -> float:
+    """Seconds of training at which `scale` ends, when it begins after `spent`: its share of what is left; 0 = none."""
+    if not training.minutes:
+        return 0.0
+    shares = scale_shares(config)
+    left = max(0.0, 60 * training.minutes - spent)
+    return spent + left * shares[scale] / sum(shares[scale:])
+
+
+# ---- the run --------------------------------------------------------------------------------------------
+
+
+def train_single(
+    run: SingleRun,
+    *,
+    device: torch.device,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    preview: Callable[[int, Path], None] = lambda scale, sheet: None,
+    stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = lambda message: None,
+    save_seconds: float = 60.0,
+    tensorboard: bool = False,
+    command: str = "",
+) -> str:
+    """Train all scales, or go on with a run that was stopped: "done" or "stopped".
+
+    After each scale, `run.out/model` is the model of the scales so far.
+
+    Args:
+        progress: called after every iteration.
+        preview: called with a finished scale and the file of its sheet of samples.
+        stop: asked before every iteration; where it says so, the state is saved and the run ends.
+        save_seconds: at least so long between two states.
+        command: the command line, for run.json.
+
+    Raises:
+        UsageError: the folder holds another run, or is in use.
+        TrainingError: a loss is not finite or explodes.
+        MediaError: the folder cannot be written.
+    """
+    with ExitStack() as opened:
+        run.out.mkdir(parents=True, exist_ok=True)
+        opened.enter_context(lock_of(run.out))
+        _claim(run, device, command)
+        remove_leftovers(run.out)
+        torch.manual_seed(run.seed)
+        network = HpVaeGan(run.config).to(device)
+        pyramid = [x.to(device) for x in scale_pyramid(run.clip, run.config)]
+        place = _Place()
+        level, finished = _resume(run, network, pyramid, place, warn)
+        scalars = opened.enter_context(Scalars(run.out, place.step, tensorboard=tensorboard, columns=COLUMNS))
+        while True:
+            if level is None or finished:
+                scale = 0 if level is None else level.scale + 1
+                if scale == run.config.scales:
+                    return "done"
+                level = _begin(run, network, pyramid, scale, place, level)
+            if not _train_scale(run, level, place, scalars, progress, stop, save_seconds):
+                return "stopped"
+            _finish_scale(run, level, place, preview)
+            scalars.sync()
+            _save(run, level, place, finished=True)
+            finished = True
+
+
+def _begin(
+    run: SingleRun,
+    network: HpVaeGan,
+    pyramid: list[torch.Tensor],
+    scale: int,
+    place: _Place,
+    below: ScaleTraining | None,
+) -> ScaleTraining:
+    """The next scale, which starts from the one below where its weights fit."""
+    if scale > 0:
+        start_from(network.generators[scale], network.generators[scale - 1])
+    discriminator = None if below is None else below.discriminator
+    level = ScaleTraining(network, scale, pyramid, run.training, run.seed, discriminator)
+    level.set_amplitude()
+    place.iteration = 0
+    place.until = deadline(run.config, run.training, scale, place.spent())
+    return level
+
+
+def _train_scale(
+    run: SingleRun,
+    level: ScaleTraining,
+    place: _Place,
+    scalars: Scalars,
+    progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    save_seconds: float,
+) -> bool:
+    """Iterate until the scale is over; False where it was stopped before. At least one iteration is made."""
+    health, saved_at, reserve = Health(), place.spent(), _reserve(level, place)
+    while not place.iteration or not _over(run, place, reserve):
+        if stop():
+            if place.step > place.saved:
+                scalars.sync()
+                _save(run, level, place, finished=False)
+            return False
+        started = place.spent()
+        metrics = level.update(place.iteration)
+        place.iteration += 1
+        place.step += 1
+        health.check(place.step, metrics, place.saved)
+        row = {"scale": level.scale, "iteration": place.iteration, "seconds": place.spent() - started}
+        scalars.write(place.step, row | metrics)
+        progress(_progress(run, level.scale, place, metrics))
+        if place.spent() - saved_at >= save_seconds:
+            scalars.sync()
+            _save(run, level, place, finished=False)
+            saved_at = place.spent()
+    return True
+
+
+def _over(run: SingleRun, place: _Place, reserve: float) -> bool:
+    """Whether a scale has had its iterations or its time, of which `reserve` seconds are kept for its end."""
+    return place.iteration >= run.training.iterations or bool(place.until and place.spent() + reserve >= place.until)
+
+
+def _progress(run: SingleRun, scale: int, place: _Place, metrics: Metrics) -> Progress:
+    if run.training.minutes:
+        share = place.spent() / (60 * run.training.minutes)
+    else:
+        share = (scale + place.iteration / run.training.iterations) / run.config.scales
+    return Progress(scale, place.iteration, min(1.0, share), place.spent(), metrics)
+
+
+# ---- the end of a scale -----------------------------------------------------------------------------------
+
+
+def _pass_seconds(level: ScaleTraining) -> float:
+    """Seconds of one random sample of this scale."""
+    started = time.monotonic()
+    with torch.no_grad():
+        level.sample(level.noise("probe", "probe"))
+    return time.monotonic() - started
+
+
+def _reserve(level: ScaleTraining, place: _Place) -> float:
+    """Seconds of a budget that are kept for the standing statistics of this scale; 0 without a budget."""
+    if not place.until:
+        return 0.0
+    once = _pass_seconds(level)
+    return min(PASSES * once, max(once, STATISTICS_SHARE * (place.until - place.spent())))
+
+
+def _passes(level: ScaleTraining, place: _Place) -> int:
+    """Passes for standing statistics: as many as what is left of the scale's time lets, if there is a budget."""
+    if not place.until:
+        return PASSES
+    return max(1, min(PASSES, int((place.until - place.spent()) / _pass_seconds(level))))
+
+
+def _finish_scale(run: SingleRun, level: ScaleTraining, place: _Place, preview: Callable[[int, Path], None]) -> None:
+    """Record the standing statistics, write the model of the scales so far, and show samples of it."""
+    record_statistics(level.network, level.recorded, passes=_passes(level, place))
+    training = {"iterations": place.step, "seconds": round(place.spent()), "seed": run.seed, "version": __version__}
+    write_model(run.out / "model", run.model, level.network, level.scale + 1, run.source, training)
+    sheet = write_preview(run.out, level)
+    preview(level.scale, sheet)
+
+
+# ---- states ---------------------------------------------------------------------------------------------
+
+
+def _save(run: SingleRun, level: ScaleTraining, place: _Place, *, finished: bool) -> None:
+    save_state(run.out, level, place.step, KEEP, watch=place.record(finished), last_good=place.saved)
+    place.saved = place.step
+
+
+def _resume(
+    run: SingleRun,
+    network: HpVaeGan,
+    pyramid: list[torch.Tensor],
+    place: _Place,
+    warn: Callable[[str], None],
+) -> tuple[ScaleTraining | None, bool]:
+    """The scale of the newest good state, and whether it is finished; None for a new run."""
+    for _, path in reversed(states(run.out)):
+        try:
+            level, header = _load(run, network, pyramid, path)
+        except HvgError as error:
+            warn(f"{error}; trying the state before it")
+            continue
+        known = header["watch"]
+        place.step = place.saved = int(header["step"])
+        place.iteration, place.until = int(known["iteration"]), float(known["until"])
+        place.seconds, place.begun = float(known["seconds"]), time.monotonic()
+        return level, bool(known["finished"])
+    return None, False
+
+
+def _load(
+    run: SingleRun, network: HpVaeGan, pyramid: list[torch.Tensor], path: Path
+) -> tuple[ScaleTraining, dict[str, Any]]:
+    number = load_metadata(path).get("level")
+    if not isinstance(number, int) or not 1 <= number <= run.config.scales:
+        raise UsageError(f"{path} is of scale {number}, which this run has not")
+    level = ScaleTraining(network, number - 1, pyramid, run.training, run.seed)
+    return level, load_state(path, level)
+
+
+def _claim(run: SingleRun, device: torch.device, command: str) -> None:
+    """Write run.json, or check that the folder holds this very run; another budget only goes on."""
+    path = run.out / "run.json"
+    pixels = [int(run.clip.frames.sum()), list(run.clip.frames.shape)]
+    record = {
+        "format_version": FORMAT_VERSION,
+        "version": __version__,
+        "model": to_dict(run.model),
+        "training": to_dict(replace(run.training, minutes=0.0, iterations=1)),
+        "clip": {"source": run.source, "pixels": pixels},
+        "seed": run.seed,
+    }
+    if path.exists():
+        known = read_json(path)
+        plain = _plain(record)
+        for key in ("model", "training", "seed"):
+            if not isinstance(known, dict) or known.get(key) != plain[key]:
+                raise UsageError(f"{run.out} holds another run (its {key} differs): give a new --out folder")
+        if known["clip"]["pixels"] != pixels:
+            raise UsageError(f"{run.out} holds a run with another clip: give a new --out folder")
+    write_json(path, record | {"machine": machine(device, 1, command)})
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
