@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from clip_files import encode
+from patterns import moving_pattern
 
 from hvgcli.cli.main import run
 
@@ -30,6 +32,14 @@ def test_generate_lines_can_be_planned(command: str, tmp_path, monkeypatch) -> N
     monkeypatch.chdir(tmp_path)
     assert run([*shlex.split(command)[1:], "--dry-run"]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] == "predict"])
+def test_predict_lines_can_be_planned(command: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip = encode(tmp_path / shlex.split(command)[2], moving_pattern(100, (48, 64)))
+    assert run([*shlex.split(command)[1:], "--dry-run"]) == 0
+    assert list(tmp_path.iterdir()) == [clip]
 
 
 @pytest.mark.parametrize("command", sorted({" ".join(c.split()[1:2]) for c in COMMANDS}))
