@@ -185,8 +185,7 @@ def _what(config: ModelConfig) -> str:
     level = config.levels[0]
     size = f"{level.frames}/{level.resolution}x{level.resolution}"
     if isinstance(level, OneStageConfig) and level.predictor:
-        ours = level.decomposition == "stronger" and level.unit.startswith("TSRU")
-        name = "TrIVD-GAN-FP" if ours else "DVD-GAN-FP"
+        name = "TrIVD-GAN-FP" if config.system == "trivd-gan-fp" else "DVD-GAN-FP"
         return f"A video predictor ({name}, {level.unit}): from {level.context} frames to the {size} that follow."
     if isinstance(level, OneStageConfig):
         return f"A one-stage video generator (DVD-GAN) of {size}."
