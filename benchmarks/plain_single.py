@@ -49,7 +49,7 @@ class Plain:
         coarse = (self.encoder, self.mean, self.log_var, self.generators[0])
         for module in (*coarse, *self.generators):
             module.requires_grad_(False)
-        trained = [self.generators[scale], *(() if self.adversarial else coarse)]
+        trained = dict.fromkeys([self.generators[scale], *(() if self.adversarial else coarse)])  # each once
         for module in trained:
             module.requires_grad_(True)
         self.optimizer = torch.optim.Adam([p for m in trained for p in m.parameters()], 5e-4, (0.5, 0.999))
