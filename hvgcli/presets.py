@@ -14,6 +14,9 @@ from hvgcli.config import (
     OneStageConfig,
     Preset,
     ReconstructionConfig,
+    SingleConfig,
+    SinglePreset,
+    SingleTrainingConfig,
     TrainingConfig,
     preset_from_dict,
 )
@@ -197,6 +200,23 @@ PRESETS: dict[str, Preset] = {
         Preset(ModelConfig("hvg-mini-two-level", _TWO_LEVELS, 11, source_rate="25"), _MINI_TRAINING[::2], _OURS),
     )
 }
+
+SINGLE_PRESETS: dict[str, SinglePreset] = {
+    preset.model.name: preset
+    for preset in (
+        SinglePreset(
+            ModelConfig("hp-vae-gan", (SingleConfig(),), source_rate="24"),
+            SingleTrainingConfig(),
+            "Gur et al. 2020, sections 3 and 4, appendix A.1",
+        ),
+        SinglePreset(
+            ModelConfig("hp-vae-gan-mini", (SingleConfig(scales=5, channels=32, latent=64, height=96, width=96),)),
+            SingleTrainingConfig(minutes=30.0),
+            _OURS,
+        ),
+    )
+}
+"""Models of one clip: their size, length and rate become those of the clip (`hvgcli.data.single.fit`)."""
 
 
 def find_preset(name: str) -> Preset:

@@ -20,6 +20,7 @@ from hvgcli.config import (
     to_dict,
 )
 from hvgcli.errors import ConfigError
+from hvgcli.presets import PRESETS, SINGLE_PRESETS
 
 
 def through_json(value: Any) -> Any:
@@ -113,6 +114,21 @@ def test_other_sizes_keep_the_proportions_of_the_scales() -> None:
     wide = config.sizes_of(25, 512, 1024)
     assert wide[0] == (7, 64, 128)
     assert wide[-1] == (25, 512, 1024)
+
+
+def test_presets() -> None:
+    for name, preset in SINGLE_PRESETS.items():
+        assert preset.model.name == name
+        assert name not in PRESETS
+        assert model_from_dict(through_json(preset.model)) == preset.model
+    paper = SINGLE_PRESETS["hp-vae-gan"]
+    assert paper.model.single == SingleConfig()
+    assert paper.model.rate() == 24
+    training = paper.training
+    assert (training.iterations, training.lr, training.lr_decay) == (20_000, 5e-4, 0.2)
+    assert (training.kl_weight / training.reconstruction_weight, training.gradient_penalty) == (0.1, 0.1)
+    assert (training.adversarial_weight / training.reconstruction_weight, training.beta1) == (0.1, 0.5)
+    assert SINGLE_PRESETS["hp-vae-gan-mini"].source.startswith("ours")
 
 
 # ---- what is refused -------------------------------------------------------------------------------------

@@ -35,13 +35,15 @@ def saved_step(step: int) -> str:
 class Health:
     """Watches the metrics of each step."""
 
+    advice: str = ADVICE
+    """What its errors tell to do."""
     _recent: dict[str, deque[float]] = field(default_factory=dict)
 
     def check(self, step: int, metrics: Mapping[str, float], last_good: int) -> None:
         """`TrainingError` where a metric of `step` is not finite, or a loss leaves all measure."""
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise TrainingError(f"step {step}: {name} is {value}; {saved_step(last_good)}: {ADVICE}")
+                raise TrainingError(f"step {step}: {name} is {value}; {saved_step(last_good)}: {self.advice}")
         for name in LOSSES:
             if name in metrics:
                 self._check_size(step, name, abs(metrics[name]), last_good)
@@ -53,7 +55,7 @@ class Health:
         if value > EXPLOSION * usual:
             raise TrainingError(
                 f"step {step}: {name} exploded to {value:.3g}, usually about {median(recent):.3g}; "
-                f"{saved_step(last_good)}: {ADVICE}"
+                f"{saved_step(last_good)}: {self.advice}"
             )
         recent.append(value)
 

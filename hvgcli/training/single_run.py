@@ -36,6 +36,7 @@ from hvgcli.training.single_finish import write_model, write_preview
 METRICS = ("reconstruction", "coarse", "kl", "loss_d", "penalty", "loss_g")
 COLUMNS = ("step", "scale", "iteration", "seconds", *METRICS)
 KEEP = 2  # states
+ADVICE = "lower the learning rate or use --precision fp32"
 STATISTICS_SHARE = 0.1  # of a scale's minutes: a small budget is not spent on standing statistics
 
 
@@ -200,7 +201,7 @@ def _train_scale(
     save_seconds: float,
 ) -> bool:
     """Iterate until the scale is over; False where it was stopped before. At least one iteration is made."""
-    health, saved_at, reserve = Health(), place.spent(), _reserve(level, place)
+    health, saved_at, reserve = Health(ADVICE), place.spent(), _reserve(level, place)
     while not place.iteration or not _over(run, place, reserve):
         if stop():
             if place.step > place.saved:
