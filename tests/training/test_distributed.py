@@ -106,6 +106,13 @@ def test_without_synchronised_norms_the_difference_would_be_seen(two: list[dict[
     assert difference(apart, one, "weights") > 1e-4
 
 
+def test_without_pairs_of_all_processes_the_difference_would_be_seen(two: list[dict[str, Tensor]]) -> None:
+    """Mixed projection pairs each sample with all of the batch (TrIVD-GAN equation 15)."""
+    one = train(CASES["predictor with mixed projection"], World())
+    assert difference(of(two[0], "ungathered"), one, "metrics") > 1e-4
+    assert difference(of(two[0], "ungathered"), one, "weights") > 1e-4
+
+
 def test_parts_see_their_own_batch_statistics() -> None:
     """So accumulation is not equal to a larger batch, and the cases with two parts test something of their own."""
     case = CASES["outline in two parts"]

@@ -261,10 +261,10 @@ def test_scores_of_a_share_are_those_of_the_whole() -> None:
     assert batch.labels is not None
     assert batch.low is not None
     with torch.no_grad():
-        whole = level.score(batch.video, batch.labels, batch.low, (0, "real"), WHOLE)
-        last = level.score(batch.video[2:], batch.labels[2:], batch.low[2:], (0, "real"), Share(2, 1, 3))
-        plain = make_level(2).score(batch.video, batch.labels, batch.low, (0, "real"), WHOLE)
-        other = level.score(batch.video, batch.labels, batch.low, (0, "fake"), WHOLE)
+        (whole,) = level.score(batch.video, batch.labels, batch.low, (0, "real"), WHOLE)
+        (last,) = level.score(batch.video[2:], batch.labels[2:], batch.low[2:], (0, "real"), Share(2, 1, 3))
+        (plain,) = make_level(2).score(batch.video, batch.labels, batch.low, (0, "real"), WHOLE)
+        (other,) = level.score(batch.video, batch.labels, batch.low, (0, "fake"), WHOLE)
     torch.testing.assert_close(last, whole[2:], rtol=1e-4, atol=1e-5)
     assert (plain - whole).abs().max() > 1e-2
     assert (other - whole).abs().max() > 1e-2

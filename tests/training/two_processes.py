@@ -18,10 +18,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for a process of its own, which pytest does not set up
 
-from small_networks import small_config
+from small_networks import small_config, small_one_stage, small_predictor
 
-from hvgcli.config import ReconstructionConfig, TrainingConfig
+from hvgcli.config import ModelConfig, ReconstructionConfig, TrainingConfig
 from hvgcli.layers.norm import TimestepNorm, synchronised
+from hvgcli.models.discriminators import ResidualDiscriminator
 from hvgcli.training.distributed import Share, World, joined
 from hvgcli.training.level import LevelBatch, LevelTraining, Metrics, discriminator_update, generator_update
 
@@ -39,8 +40,23 @@ class Case:
     num_classes: int = 3
     spectral: bool = False
     dtype: torch.dtype = torch.float64
+    one_stage: ModelConfig | None = None
+    """In place of levels of a hierarchy."""
+    score: float = 0.0
+    """Added to all scores at the start: about 1, so that some are beyond the margin, where pairs are told apart."""
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.one_stage or small_config((2,), num_classes=self.num_classes, spectral=self.spectral)
 
 
+MIXED = Case(
+    1,
+    {"orthogonal_penalty": 0.01, "ema": 0.9, "ema_start": 2},
+    num_classes=0,
+    one_stage=small_predictor(context=2, frames=2),
+    score=1.0,
+)
 CASES = {
     "outline": Case(1, {"reconstruction": AID, "ema": 0.9, "discriminator_updates": 2}, spectral=True),
     "window": Case(2, {"reconstruction": AID, "condition_noise": 0.1}, spectral=True),
@@ -49,6 +65,9 @@ CASES = {
     "outline in two parts": Case(1, {"reconstruction": AID, "accumulate": 2}),
     "window in two parts": Case(2, {"reconstruction": AID, "accumulate": 2, "condition_noise": 0.1}),
     "augmented window": Case(2, {"augment": ("color", "translation", "cutout")}),
+    "predictor with mixed projection": MIXED,
+    "predictor in two parts": replace(MIXED, training={"reconstruction": AID, "accumulate": 2}),
+    "DVD-GAN": Case(1, {"reconstruction": AID}, one_stage=small_one_stage(frames=2), score=1.0),
 }
 CASES |= {f"{name}, float32": replace(CASES[name], dtype=torch.float32) for name in ("outline", "window")}
 
@@ -61,6 +80,13 @@ class Apart(World):
         return None
 
 
+class Ungathered(World):
+    """Processes that pair their own samples alone."""
+
+    def gather(self, value: Tensor) -> Tensor:
+        return value
+
+
 def whole_batch(case: Case, step: int, number: int) -> LevelBatch:
     """All samples of an update, as they would come from data and from the levels below, in float32."""
     rng = torch.Generator().manual_seed(100 * step + number)
@@ -68,9 +94,14 @@ def whole_batch(case: Case, step: int, number: int) -> LevelBatch:
     def video(frames: int, size: int) -> Tensor:
         return torch.rand(BATCH, frames, 3, size, size, generator=rng) * 2 - 1
 
+    spec, context = case.config.levels[case.level - 1], case.config.context
     labels, fake_labels = (torch.randint(3, (BATCH,), generator=rng) if case.num_classes else None for _ in "ab")
     low, fake_low = (video(2, 8) if case.level == 2 else None for _ in "ab")
-    return LevelBatch(video(4, 8 * case.level), labels, low, fake_low, fake_labels, Share.whole(BATCH))
+    if case.one_stage is not None:
+        fake_labels = labels
+    if context:
+        low = fake_low = video(context, spec.resolution)
+    return LevelBatch(video(spec.frames, spec.resolution), labels, low, fake_low, fake_labels, Share.whole(BATCH))
 
 
 def part(whole: LevelBatch, share: Share) -> LevelBatch:
@@ -84,8 +115,11 @@ def train(case: Case, world: World) -> dict[str, Tensor]:
     training = TrainingConfig(
         **{"steps": STEPS, "batch_size": BATCH, "spatial_frames": 2, "discriminator_updates": 1} | case.training
     )
-    config = small_config((2,), num_classes=case.num_classes, spectral=case.spectral)
-    level = LevelTraining(config, case.level, training, CPU, seed=3, world=world).to(case.dtype)
+    level = LevelTraining(case.config, case.level, training, CPU, seed=3, world=world).to(case.dtype)
+    with torch.no_grad():
+        for network in level.discriminator.modules():
+            if isinstance(network, ResidualDiscriminator):
+                network.score.bias.add_(case.score)
     shares = world.shares(BATCH, training.accumulate)
     told: list[Metrics] = []
     for step in range(STEPS):
@@ -147,6 +181,7 @@ def main(folder: Path) -> None:
         for name, case in CASES.items():
             results |= flat(name, train(case, world))
         results |= flat("outline apart", train(CASES["outline"], apart))
+        results |= flat("ungathered", train(MIXED, Ungathered(world.rank, world.size)))
         told = {"any": torch.tensor([world.any(world.rank == 1), world.any(False)])}
         save_file(results | told, folder / f"{world.rank}.safetensors")
     assert not dist.is_initialized()
