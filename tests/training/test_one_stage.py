@@ -204,8 +204,8 @@ def test_progress_of_the_end_is_announced_right(kind: str, runs: dict[str, tuple
     ("changes", "name"),
     [
         ({}, "TrIVD-GAN-FP, TSRU_p"),
-        ({"unit": "ConvGRU"}, "DVD-GAN-FP, ConvGRU"),
-        ({"decomposition": "faster"}, "DVD-GAN-FP, TSRU_p"),
+        ({"unit": "ConvGRU"}, "TrIVD-GAN-FP, ConvGRU"),
+        ({"unit": "ConvGRU", "projection": "sum"}, "DVD-GAN-FP, ConvGRU"),
     ],
 )
 def test_a_card_names_the_model(changes: dict[str, str], name: str) -> None:
