@@ -119,9 +119,7 @@ def test_a_preset_may_leave_out_what_keeps_its_default(hvg: Call, tmp_path: Path
         (lambda r: r | {"model": None}, "levels"),
     ],
 )
-def test_a_preset_file_that_does_not_fit_is_one_line(
-    hvg: Call, tmp_path: Path, change: object, message: str
-) -> None:
+def test_a_preset_file_that_does_not_fit_is_one_line(hvg: Call, tmp_path: Path, change: object, message: str) -> None:
     path = tmp_path / "tiny.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(change(record)) if callable(change) else str(change))
