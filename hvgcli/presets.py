@@ -192,7 +192,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             ModelConfig("trivd-gan-fp-bair", (_predictor(48, _D(92, (2, 4, 8, 16, 16)), 1, 15, trivd=True),)),
             (replace(_FP_TRAINING, lr_generator=2e-5, lr_discriminator=3e-5),),
-            "Luc et al. 2020, appendix C.1",
+            "Luc et al. 2020, appendix C.1; its steps are ours, the paper gives none",
         ),
         Preset(ModelConfig("dvd-gan-mini", (_DVD_MINI,), 11, source_rate="25"), (_DVD_MINI_TRAINING,), _OURS),
         Preset(ModelConfig("dvd-gan-fp-mini", (_mini_predictor(trivd=False),)), (_PREDICTOR_TRAINING,), _OURS),

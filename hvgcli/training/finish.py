@@ -117,7 +117,10 @@ def _tables(
 def _tables_of_predictor(
     run: Run, index: ClipIndex, hierarchy: Hierarchy, passes: int, progress: Progress | None
 ) -> list[StandingTable]:
-    """A table for each deviation of z, over contexts from the training clips."""
+    """A table for each deviation of z, over contexts from the training clips.
+
+    The paper takes 100 batches of 256 (TrIVD-GAN E.2); here a pass has at most `LARGEST_BATCH` videos.
+    """
     predictor = hierarchy.generators[0]
     assert isinstance(predictor, FramePredictor)
     training = replace(run.training, batch_size=min(run.training.batch_size, LARGEST_BATCH), accumulate=1)
