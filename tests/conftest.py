@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,9 @@ from patterns import moving_pattern
 from tiny_models import make_model
 
 from hvgcli.video import VideoWriter
+
+# Started in the background of a script, pytest and all that it starts would ignore Ctrl-C, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
