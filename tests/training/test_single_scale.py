@@ -10,7 +10,9 @@ from small_single import TRAINING, image_config, pyramid, scale_training, small_
 from torch import Tensor, nn
 
 from hvgcli.config import SingleConfig, SingleTrainingConfig
+from hvgcli.layers.weights import power_iterate
 from hvgcli.models.hp_vae_gan import HpVaeGan, PatchDiscriminator
+from hvgcli.sampling.noise import seeded
 from hvgcli.training import losses_single as losses
 from hvgcli.training.single import ScaleTraining, learning_rate, start_from, trained_parts
 
@@ -160,16 +162,34 @@ def test_scale_0_has_the_loss_of_equation_5() -> None:
     torch.testing.assert_close(loss, 10 * told["reconstruction"] + told["kl"])
 
 
-def test_a_patch_gan_scale_has_the_loss_of_equation_11() -> None:
+def gradients(level: ScaleTraining, name: str) -> list[Tensor]:
+    """Of the parameters of an optimizer, as the last update left them."""
+    return [p.grad for group in level.optimizers[name].param_groups for p in group["params"] if p.grad is not None]
+
+
+def test_a_patch_gan_scale_lowers_the_losses_of_equations_10_and_11() -> None:
     level = scale_training(2)
     assert level.discriminator is not None
-    noise = level.noise(0, "random")
-    fake = level.sample(noise)
-    loss, told = level._generator_loss(fake, 0, noise)
+    power_iterate(level.discriminator)
+    fake = level.sample(level.noise(0, "random"))
+    real, share = level.real(2, 0), torch.rand((), generator=seeded("between", 0, 2, 0))
+    place = losses.between(real, fake.detach(), share).requires_grad_()
+    (slope,) = torch.autograd.grad(level.discriminator(place).sum(), place, create_graph=True)
+    critic = level.discriminator(fake.detach()).mean() - level.discriminator(real).mean()
+    loss_d = critic + 0.1 * ((slope.square().sum(1).sqrt() - 1) ** 2).mean()
     rebuilt = level.network.refine(2, level.still(0))
-    expected = 10 * losses.squared_error(rebuilt, level.real(2, 0)) - level.discriminator(fake).mean()
-    torch.testing.assert_close(loss, expected)
-    assert set(told) == {"reconstruction", "loss_g"}
+    loss_g = 10 * losses.squared_error(rebuilt, real) - level.discriminator(fake).mean()
+    expected = {}
+    for name, loss in (("generator", loss_g), ("discriminator", loss_d)):
+        wanted = [p for group in level.optimizers[name].param_groups for p in group["params"]]
+        found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
+        expected[name] = [grad for grad in found if grad is not None]
+    twin = scale_training(2)
+    told = twin.update(0)
+    for name, grads in expected.items():
+        torch.testing.assert_close(gradients(twin, name), grads, atol=1e-5, rtol=1e-4)
+    assert told["loss_d"] == pytest.approx(critic.item(), abs=1e-5)
+    assert set(told) == {"loss_d", "penalty", "loss_g", "reconstruction"}
 
 
 def test_the_reconstruction_below_a_patch_gan_is_made_once_and_does_not_move() -> None:
