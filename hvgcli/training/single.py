@@ -18,7 +18,7 @@ from hvgcli.layers.volume import enlarge
 from hvgcli.layers.weights import power_iterate
 from hvgcli.models.hp_vae_gan import HpVaeGan, Noise, PatchDiscriminator, Size, set_compute
 from hvgcli.sampling.noise import seeded
-from hvgcli.sampling.single import random_path
+from hvgcli.sampling.single import own_statistics, random_path
 from hvgcli.training import losses_single as losses
 
 Metrics = dict[str, float]
@@ -113,7 +113,7 @@ class ScaleTraining:
 
     @property
     def frozen_below(self) -> bool:
-        """Whether all below G^n is frozen for good, and works with standing statistics."""
+        """Whether all below G^n is frozen for good; its random samples are then made with standing statistics."""
         return self.adversarial and self.training.freeze
 
     @property
@@ -199,7 +199,8 @@ class ScaleTraining:
         """The enlarged reconstruction of the scale below, while all below is frozen: made once for each part."""
         if part not in self._still:
             z, _ = self.latent(part, None)
-            below = self.network.grow(self.network.first(z), range(1, self.scale), self.sizes)
+            with own_statistics(self.network):
+                below = self.network.grow(self.network.first(z), range(1, self.scale), self.sizes)
             self._still[part] = enlarge(below, self.sizes[self.scale])
         return self._still[part]
 

@@ -14,7 +14,7 @@ from hvgcli.checkpoints import finish_model, write_level, write_model_config
 from hvgcli.config import ModelConfig
 from hvgcli.layers.weights import bake_spectral_norm
 from hvgcli.models.hp_vae_gan import HpVaeGan
-from hvgcli.sampling.single import SeedNoise, random_path
+from hvgcli.sampling.single import SeedNoise, own_statistics, random_path
 from hvgcli.training.report import spread_frames
 from hvgcli.training.single import ScaleTraining
 from hvgcli.video import tile, write_image
@@ -77,7 +77,8 @@ def preview(level: ScaleTraining) -> Tensor:
     """The rows of a sheet, uint8 `(2 + SAMPLES, frames, H, W, 3)`; the seeds are the same at every scale."""
     network, scale = level.network, level.scale
     z, _ = level.latent(0, None)
-    rows = [level.real(scale, 0), network.grow(network.first(z), range(1, scale + 1), level.sizes)]
+    with own_statistics(network):
+        rows = [level.real(scale, 0), network.grow(network.first(z), range(1, scale + 1), level.sizes)]
     for seed in range(SAMPLES):
         noise = SeedNoise([seed], network.latent, level.device)
         rows.append(random_path(network, noise, level.sizes, scale + 1))

@@ -12,7 +12,7 @@ from tiny_models import make_model
 from hvgcli.config import SingleConfig
 from hvgcli.errors import UsageError, WeightsError
 from hvgcli.models.hp_vae_gan import HpVaeGan
-from hvgcli.sampling.single import Single, blend, generate, inject, load_single, record_statistics
+from hvgcli.sampling.single import Single, blend, generate, inject, load_single, own_statistics, record_statistics
 from hvgcli.training.single_finish import write_model
 
 
@@ -101,6 +101,25 @@ def test_an_image_goes_in_at_any_scale(scale: int) -> None:
     single = small_single(image_config())
     made = inject(single, torch.rand(1, 1, 3, 20, 28) * 2 - 1, scale, [1, 2])
     assert made.shape == (2, 1, 3, 20, 28)
+
+
+@pytest.mark.parametrize("scale", [0, 1, 3])
+def test_a_seed_means_one_result_for_an_image_too(scale: int) -> None:
+    single = small_single(image_config())
+    image = torch.rand(1, 1, 3, 20, 28) * 2 - 1
+    torch.testing.assert_close(inject(single, image, scale, [1, 2])[1:], inject(single, image, scale, [2]))
+
+
+def test_statistics_of_a_reconstruction_are_its_own_and_others_stay() -> None:
+    network = network_of(small_config())
+    norms = [norm for generator in network.generators for norm in generator.norms]
+    before = [norm.mean.clone() for norm in norms]
+    with own_statistics(network.generators[:2]):
+        assert [norm.training for norm in norms] == [True] * 4 + [False] * 4
+        y = norms[0](5 + 3 * torch.randn(1, 4, 2, 8, 8))
+        torch.testing.assert_close(y.mean((0, 2, 3, 4)), torch.zeros(4), atol=1e-5, rtol=0)
+    assert not any(norm.training for norm in norms)
+    assert all(torch.equal(norm.mean, mean) for norm, mean in zip(norms, before, strict=True))
 
 
 def test_the_finest_scale_changes_the_image_least() -> None:

@@ -10,6 +10,7 @@ from small_single import TRAINING, image_config, pyramid, scale_training, small_
 from torch import Tensor, nn
 
 from hvgcli.config import SingleConfig, SingleTrainingConfig
+from hvgcli.layers.volume import enlarge
 from hvgcli.layers.weights import power_iterate
 from hvgcli.models.hp_vae_gan import HpVaeGan, PatchDiscriminator
 from hvgcli.sampling.noise import seeded
@@ -199,8 +200,20 @@ def test_the_reconstruction_below_a_patch_gan_is_made_once_and_does_not_move() -
     for iteration in range(2):
         level.update(iteration)
     assert level.still(0) is still
+    assert [generator.training for generator in level.network.generators] == [False, False, False, True]
     level._still.clear()
     torch.testing.assert_close(level.still(0), copy)
+
+
+def test_the_reconstruction_keeps_the_statistics_that_it_was_trained_with() -> None:
+    level = scale_training(2)
+    assert level.network.encoder is not None
+    trained = level.network.train()
+    with torch.no_grad():
+        mean, _ = trained.encoder(level.real(0, 0))  # type: ignore[misc]
+        expected = trained.grow(trained.first(mean), [1], level.sizes)
+    level.network.eval()
+    torch.testing.assert_close(level.still(0), enlarge(expected, level.sizes[2]))
 
 
 def test_the_reconstruction_without_an_encoder_is_from_the_same_noise_each_time() -> None:
