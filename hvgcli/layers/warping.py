@@ -23,14 +23,14 @@ POOLED = 4
 """Width and height of what is left of the features from which the set of kernels is made (F.1)."""
 
 
-def _exact(x: Tensor) -> Tensor:
+def exact(x: Tensor) -> Tensor:
     """float32 at least: nine products added up in bfloat16 lose digits, and on a processor time."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _padded(x: Tensor, margin: int) -> Tensor:
     """`(B, C, H, W)` -> `(B, H + 2 margin, W + 2 margin, C)`, zeros around."""
-    return F.pad(_exact(x.permute(0, 2, 3, 1)), (0, 0, margin, margin, margin, margin))
+    return F.pad(exact(x.permute(0, 2, 3, 1)), (0, 0, margin, margin, margin, margin))
 
 
 def _shifts(x: Tensor, size: int) -> list[Tensor]:
@@ -42,7 +42,7 @@ def _shifts(x: Tensor, size: int) -> list[Tensor]:
 
 def _weighted_sum(h: Tensor, kernels: Tensor) -> Tensor:
     """Equation 11, `(B, C, H, W)` in the type of h: a running sum of shifted products."""
-    weights = _exact(kernels).unsqueeze(-1)  # (B, k*k, H, W, 1)
+    weights = exact(kernels).unsqueeze(-1)  # (B, k*k, H, W, 1)
     views = _shifts(h, _width(kernels))
     total = views[0] * weights[:, 0]
     for number, view in enumerate(views[1:], start=1):
@@ -82,8 +82,8 @@ class _Warp(torch.autograd.Function):
         d_h = _weighted_sum(grads[0], _mirrored(kernels)) if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
             return d_h, None
-        grad = _exact(grads[0].permute(0, 2, 3, 1))
-        product, d_kernels = torch.empty_like(grad), torch.empty_like(_exact(kernels))
+        grad = exact(grads[0].permute(0, 2, 3, 1))
+        product, d_kernels = torch.empty_like(grad), torch.empty_like(exact(kernels))
         for number, view in enumerate(_shifts(h, _width(kernels))):
             torch.sum(torch.mul(grad, view, out=product), dim=-1, out=d_kernels[:, number])
         return d_h, d_kernels.to(kernels.dtype)
@@ -131,7 +131,7 @@ def refine_flow(coarse: Tensor, fine: Tensor) -> Tensor:
 
 def _shares(logits: Tensor) -> Tensor:
     """Softmax over the channels of `(B, K, H, W)`, in float32 at least."""
-    return _exact(logits).softmax(dim=1)
+    return exact(logits).softmax(dim=1)
 
 
 class FactorisedKernels(nn.Module):
@@ -165,7 +165,7 @@ class FactorisedKernels(nn.Module):
             features, selection = split_channels(first, (self.features.out_channels, self.selection.out_channels))
             pooled = F.relu(F.adaptive_max_pool2d(features, POOLED)).flatten(1)  # (B, 16 C)
             logits = basis(F.relu(hidden(pooled) + biases[0])) + biases[1]
-            basis_kernels = _exact(logits).unflatten(1, (-1, KERNEL**2)).softmax(dim=2)  # (B, N, k*k)
+            basis_kernels = exact(logits).unflatten(1, (-1, KERNEL**2)).softmax(dim=2)  # (B, N, k*k)
             return combine(basis_kernels, _shares(selection))
 
         return kernels

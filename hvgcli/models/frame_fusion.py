@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hvgcli.layers.layout import as_video_order, to_frames
-from hvgcli.layers.warping import warp
+from hvgcli.layers.warping import exact, warp
 from hvgcli.layers.weights import conv2d
 
 STAY = 6.0  # logit of the kernels' centre at the start: 94 % of a pixel stays where it is (k = 5)
@@ -36,7 +36,7 @@ class FrameFusion(nn.Module):
     def weights(self, features: Tensor) -> Tensor:
         """Last features `(B, T, C, H, W)` -> the kernels of each pixel `(B, T, k*k, H, W)`, in float32 at least."""
         logits = self.kernels(to_frames(features))
-        return _exact(logits).softmax(1).unflatten(0, features.shape[:2])
+        return exact(logits).softmax(1).unflatten(0, features.shape[:2])
 
     def forward(self, features: Tensor, content: Tensor, frame: Tensor) -> Tensor:
         """Last features `(B, T, C, H, W)`, made frames c `(B, T, 3, H, W)`, the frame before `(B, 3, H, W)`.
@@ -44,13 +44,9 @@ class FrameFusion(nn.Module):
         Returns the fused frames `(B, T, 3, H, W)`.
         """
         kernels = self.weights(features).unbind(1)
-        update = _exact(self.update(to_frames(features))).sigmoid().unflatten(0, features.shape[:2]).unbind(1)
+        update = exact(self.update(to_frames(features))).sigmoid().unflatten(0, features.shape[:2]).unbind(1)
         frames = []
         for theta, u, c in zip(kernels, update, content.unbind(1), strict=True):
             frame = torch.lerp(c, warp(frame.to(c), theta).to(c), u.to(c))
             frames.append(frame)
         return as_video_order(torch.stack(frames, dim=1))
-
-
-def _exact(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
