@@ -265,7 +265,8 @@ class ScaleTraining:
         """A patch-GAN scale (equations 10 and 11): D and G, on the same sample and from the same scores of it.
 
         The loss of D needs its gradient at the sample anyway; with the other sign it is that of G's loss, so D
-        is not run again for G (measured: 9 % of an iteration). G follows D as it was before its update.
+        is not run again for G: an estimated 9 % of an iteration, by the times of its convolutions. G follows D as it
+        was before its update.
         """
         if not self.training.freeze and self.network.encoder is not None:
             power_iterate(self.network.encoder)
