@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
@@ -14,15 +15,15 @@ from hvgcli.layers.weights import conv2d
 from hvgcli.models.condition import Condition, FirstMap, Labels
 
 
-class RecurrentUnit(nn.Module):
+class RecurrentUnit(nn.Module, ABC):
     """A recurrent layer over time, then work on each frame alone. What subclasses are made of."""
 
     recurrent: nn.Module
     """Called as the units of `hvgcli.layers.units`."""
 
+    @abstractmethod
     def framewise(self, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:
         """The recurrent layer's outputs `(B, T, C, H, W)` -> what the next unit gets."""
-        raise NotImplementedError
 
 
 @dataclass
