@@ -103,19 +103,22 @@ def resolve(name_or_path: str | Path, *, offline: bool = True) -> Path:
 
 
 def _no_model_in(path: Path) -> str:
+    if (path / "model" / checkpoints.CONFIG).is_file():
+        return f"{path} is the folder of a training: its model is {path / 'model'}"
     if path.is_dir():
         return f"{path} is not a model folder: it has no {checkpoints.CONFIG}"
     return f"{path} is not a model folder" if path.exists() else f"{path} is missing: no such model folder"
 
 
 def _unknown(text: str, models: dict[str, Path]) -> UsageError | WeightsError:
-    from hvgcli.presets import PRESETS
+    from hvgcli.presets import PRESETS, SINGLE_PRESETS
 
-    if text in PRESETS:
-        system = PRESETS[text].model.system
-        command = "train-level 1" if system == "hvg" else f"train {system}"
+    presets = [*PRESETS, *SINGLE_PRESETS]
+    if text in presets:
+        system = (PRESETS[text] if text in PRESETS else SINGLE_PRESETS[text]).model.system
+        command = {"hvg": "train-level 1", "hp-vae-gan": "train-single IN"}.get(system, f"train {system}")
         return WeightsError(f"{text} is a preset without weights: train it with: hvg {command} --preset {text}")
-    known = list(dict.fromkeys([*models, *PRESETS]))
+    known = list(dict.fromkeys([*models, *presets]))
     close = difflib.get_close_matches(text, known, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
     return UsageError(f"unknown model {text!r}: {hint}")

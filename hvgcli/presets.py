@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hvgcli.checkpoints import check_model_types, read_json
 from hvgcli.config import (
@@ -19,8 +21,11 @@ from hvgcli.config import (
     SingleTrainingConfig,
     TrainingConfig,
     preset_from_dict,
+    single_preset_from_dict,
 )
 from hvgcli.errors import ConfigError, UsageError
+
+P = TypeVar("P", Preset, SinglePreset)
 
 # Discriminators of HVG, widths from input to output (appendix B)
 _D32 = DiscriminatorConfig(128, (2, 4, 8, 16, 16))
@@ -222,21 +227,38 @@ SINGLE_PRESETS: dict[str, SinglePreset] = {
 def find_preset(name: str) -> Preset:
     """The preset of the table named `name`, or the one in the JSON file `name` (as `preset_from_dict` reads it).
 
-    Errors: `UsageError` for an unknown name, `ConfigError` where the file is missing, no JSON or does not fit.
+    Errors: `UsageError` for an unknown name and one of `SINGLE_PRESETS`, `ConfigError` where the file is missing,
+    no JSON or does not fit.
+    """
+    if name in SINGLE_PRESETS:
+        raise UsageError(f"preset {name} learns one clip: use hvg train-single IN --preset {name}")
+    return _find(name, PRESETS, preset_from_dict)
+
+
+def find_single_preset(name: str) -> SinglePreset:
+    """The preset of `SINGLE_PRESETS` named `name`, or the one in a JSON file, as `single_preset_from_dict` reads it.
+
+    Errors: as `find_preset`.
     """
     if name in PRESETS:
-        return PRESETS[name]
+        raise UsageError(f"preset {name} learns many clips: give one of {', '.join(SINGLE_PRESETS)}, or a JSON file")
+    return _find(name, SINGLE_PRESETS, single_preset_from_dict)
+
+
+def _find(name: str, table: dict[str, P], read: Callable[[Any], P]) -> P:
+    if name in table:
+        return table[name]
     path = Path(name)
     if path.suffix.lower() == ".json" or path.is_file():
-        return _read_preset(path)
-    close = get_close_matches(name, PRESETS, n=3, cutoff=0.3) or list(PRESETS)
+        return _read_preset(path, read)
+    close = get_close_matches(name, table, n=3, cutoff=0.3) or list(table)
     raise UsageError(f"unknown preset {name!r}: did you mean {', '.join(close)}? (or give a JSON file)")
 
 
-def _read_preset(path: Path) -> Preset:
+def _read_preset(path: Path, read: Callable[[Any], P]) -> P:
     data = read_json(path, error=ConfigError)
     try:
-        preset = preset_from_dict(data)
+        preset = read(data)
         check_model_types(data["model"])
     except (ConfigError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ConfigError(f"{path}: {error}") from error

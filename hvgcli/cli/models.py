@@ -65,9 +65,10 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def _preset_rows() -> list[dict[str, Any]]:
-    from hvgcli.presets import PRESETS
+    from hvgcli.presets import PRESETS, SINGLE_PRESETS
 
-    return [{"name": name, **_numbers(preset.model), "source": preset.source} for name, preset in PRESETS.items()]
+    presets = {**PRESETS, **SINGLE_PRESETS}
+    return [{"name": name, **_numbers(preset.model), "source": preset.source} for name, preset in presets.items()]
 
 
 def _numbers(config: ModelConfig) -> dict[str, Any]:
@@ -121,10 +122,11 @@ def _describe(model: str) -> tuple[dict[str, Any], str]:
     """The record of a model (or of a preset without weights), and its card."""
     from hvgcli import checkpoints, hub
     from hvgcli.cli.describe import model_record, read_card
-    from hvgcli.presets import PRESETS
+    from hvgcli.presets import PRESETS, SINGLE_PRESETS
 
-    if model in PRESETS and model not in hub.available() and not Path(model).is_dir():
-        preset = PRESETS[model]
+    presets = {**PRESETS, **SINGLE_PRESETS}
+    if model in presets and model not in hub.available() and not Path(model).is_dir():
+        preset = presets[model]
         missing = {"sha": None, "path": None, "licence": None}
         return {**model_record(preset.model), **missing, "source": preset.source}, ""
     folder = hub.resolve(model)

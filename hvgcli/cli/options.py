@@ -42,9 +42,17 @@ def complete_model(incomplete: str) -> list[str]:
 
 def complete_preset(incomplete: str) -> list[str]:
     """Names of models and presets that start with `incomplete`."""
-    from hvgcli.presets import PRESETS
+    from hvgcli.presets import PRESETS, SINGLE_PRESETS
 
-    return sorted({*complete_model(incomplete), *(name for name in PRESETS if name.startswith(incomplete))})
+    presets = (*PRESETS, *SINGLE_PRESETS)
+    return sorted({*complete_model(incomplete), *(name for name in presets if name.startswith(incomplete))})
+
+
+def complete_single_preset(incomplete: str) -> list[str]:
+    """Names of the presets for one clip that start with `incomplete`."""
+    from hvgcli.presets import SINGLE_PRESETS
+
+    return [name for name in SINGLE_PRESETS if name.startswith(incomplete)]
 
 
 def complete_class(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -12,6 +12,7 @@ from hvgcli.config.one_stage import OneStageConfig
 from hvgcli.config.reading import (
     model_from_dict,
     preset_from_dict,
+    single_preset_from_dict,
     single_training_from_dict,
     to_dict,
     training_from_dict,
@@ -40,6 +41,7 @@ __all__ = [
     "TrainingConfig",
     "model_from_dict",
     "preset_from_dict",
+    "single_preset_from_dict",
     "single_training_from_dict",
     "to_dict",
     "training_from_dict",

@@ -11,7 +11,7 @@ from hvgcli.config.model import ModelConfig
 from hvgcli.config.one_stage import OneStageConfig
 from hvgcli.config.single import FAMILY as SINGLE
 from hvgcli.config.single import SingleConfig, SingleTrainingConfig
-from hvgcli.config.training import Preset, ReconstructionConfig, TrainingConfig
+from hvgcli.config.training import Preset, ReconstructionConfig, SinglePreset, TrainingConfig
 from hvgcli.errors import ConfigError
 
 
@@ -105,15 +105,36 @@ def preset_from_dict(data: Any) -> Preset:
     `source` may be left out, and in `training` every field that keeps its default. Errors: `ConfigError` as
     `model_from_dict`, and where the levels of model and training are not as many.
     """
-    require(isinstance(data, dict), f"a preset must be an object, not {type(data).__name__}")
-    unknown = sorted(set(data) - {"model", "training", "source"})
-    require(not unknown, f"a preset has model, training and source, not {', '.join(unknown)}")
+    source = _preset_source(data)
     require(isinstance(data.get("training"), list | tuple), "a preset needs training: a list with one object a level")
     model = model_from_dict(data.get("model"))
     training = tuple(training_from_dict(level) for level in data["training"])
     require(
         len(training) == len(model.levels), f"a preset has {len(model.levels)} levels, but training for {len(training)}"
     )
+    return Preset(model, training, source)
+
+
+def single_preset_from_dict(data: Any) -> SinglePreset:
+    """`SinglePreset` from JSON values `{"model": {...}, "training": {...}, "source": "..."}`.
+
+    `source` may be left out, and in `training` every field that keeps its default. Errors: `ConfigError` as
+    `model_from_dict`, and for a model of another kind.
+    """
+    source = _preset_source(data)
+    model = model_from_dict(data.get("model"))
+    require(
+        model.single is not None,
+        f"a preset of {model.system} learns many clips: use hvg train or hvg train-level, or give one of {SINGLE}",
+    )
+    return SinglePreset(model, single_training_from_dict(data.get("training", {})), source)
+
+
+def _preset_source(data: Any) -> str:
+    """Where the numbers of a preset come from. ConfigError for what is no preset."""
+    require(isinstance(data, dict), f"a preset must be an object, not {type(data).__name__}")
+    unknown = sorted(set(data) - {"model", "training", "source"})
+    require(not unknown, f"a preset has model, training and source, not {', '.join(unknown)}")
     source = data.get("source", "a file")
     require(isinstance(source, str), f"source is {_short(source)}, expected str")
-    return Preset(model, training, source)
+    return str(source)

@@ -29,8 +29,10 @@ from hvgcli.training.health import check_finite
 class Trained(Protocol):
     """What a state is of: networks and optimizers in training, such as `LevelTraining`."""
 
-    level: int
     optimizers: dict[str, torch.optim.Optimizer]
+
+    @property
+    def level(self) -> int: ...
 
     def state_dict(self) -> dict[str, Tensor]: ...
 

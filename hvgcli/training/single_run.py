@@ -13,14 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hvgcli import __version__
-from hvgcli.checkpoints import load_metadata, read_json, write_json
+from hvgcli.checkpoints import CHECKSUMS, load_metadata, read_json, write_json
 from hvgcli.config import FORMAT_VERSION, ModelConfig, SingleConfig, SingleTrainingConfig, to_dict
 from hvgcli.data.single import SingleClip, scale_pyramid
 from hvgcli.errors import HvgError, UsageError
@@ -31,11 +31,12 @@ from hvgcli.training.report import Scalars
 from hvgcli.training.run_folder import lock_of, machine
 from hvgcli.training.run_state import load_state, remove_leftovers, save_state, states
 from hvgcli.training.single import Metrics, ScaleTraining, start_from
-from hvgcli.training.single_finish import write_model, write_preview
+from hvgcli.training.single_finish import SAMPLES, write_model, write_preview
 
 METRICS = ("reconstruction", "coarse", "kl", "loss_d", "penalty", "loss_g")
 COLUMNS = ("step", "scale", "iteration", "seconds", *METRICS)
 KEEP = 2  # states
+SHEET = 2 + SAMPLES  # videos of a sheet, each about as long to make as a random sample
 ADVICE = "lower the learning rate or use --precision fp32"
 STATISTICS_SHARE = 0.1  # of a scale's minutes: a small budget is not spent on standing statistics
 
@@ -68,7 +69,7 @@ class Progress:
     iteration: int
     """Iterations of this scale that are done."""
     share: float
-    """Of the whole training that is done, 0..1: of its minutes, or of its iterations."""
+    """Of the whole training that is done, 0..1: of its minutes, or of the pixels of its iterations."""
     seconds: float
     """Of training so far, those of interrupted parts too."""
     metrics: Metrics
@@ -78,23 +79,32 @@ class Progress:
 class _Place:
     """How far a run is."""
 
+    clock: Callable[[], float]
+    """Seconds of this part of the run."""
     step: int = 0
     """Iterations of all scales."""
     iteration: int = 0
     seconds: float = 0.0
-    """Of training when it was saved."""
+    """Of the parts of the run before this one, up to what they saved."""
+    since: float = 0.0
+    """Seconds at which the scale began."""
     until: float = 0.0
     """Seconds at which the scale ends; 0 = by its iterations alone."""
     saved: int = 0
-    begun: float = field(default_factory=time.monotonic)
 
     def spent(self) -> float:
         """Seconds of training, up to now."""
-        return self.seconds + time.monotonic() - self.begun
+        return self.seconds + self.clock()
 
     def record(self, finished: bool) -> dict[str, Any]:
-        """What a state keeps of it, as JSON values."""
-        return {"iteration": self.iteration, "seconds": self.spent(), "until": self.until, "finished": finished}
+        """What a state keeps of it, as JSON values. When the scale ends follows from the budget, which may change."""
+        return {"iteration": self.iteration, "seconds": self.spent(), "since": self.since, "finished": finished}
+
+
+def stopwatch() -> Callable[[], float]:
+    """A clock of the seconds since now."""
+    begun = time.monotonic()
+    return lambda: time.monotonic() - begun
 
 
 def scale_shares(config: SingleConfig) -> tuple[float, ...]:
@@ -128,8 +138,10 @@ def train_single(
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] = lambda message: None,
     save_seconds: float = 60.0,
+    table: bool = True,
     tensorboard: bool = False,
     command: str = "",
+    clock: Callable[[], float] | None = None,
 ) -> str:
     """Train all scales, or go on with a run that was stopped: "done" or "stopped".
 
@@ -140,7 +152,9 @@ def train_single(
         preview: called with a finished scale and the file of its sheet of samples.
         stop: asked before every iteration; where it says so, the state is saved and the run ends.
         save_seconds: at least so long between two states.
+        table: write metrics.csv. tensorboard: write events.
         command: the command line, for run.json.
+        clock: the seconds of the budget that this part of the run has spent; without one, those since this call.
 
     Raises:
         UsageError: the folder holds another run, or is in use.
@@ -150,14 +164,16 @@ def train_single(
     with ExitStack() as opened:
         run.out.mkdir(parents=True, exist_ok=True)
         opened.enter_context(lock_of(run.out))
-        _claim(run, device, command)
+        claim(run, machine(device, 1, command), warn)
         remove_leftovers(run.out)
         torch.manual_seed(run.seed)
         network = HpVaeGan(run.config).to(device)
         pyramid = [x.to(device) for x in scale_pyramid(run.clip, run.config)]
-        place = _Place()
+        place = _Place(clock or stopwatch())
         level, finished = _resume(run, network, pyramid, place, warn)
-        scalars = opened.enter_context(Scalars(run.out, place.step, tensorboard=tensorboard, columns=COLUMNS))
+        scalars = opened.enter_context(
+            Scalars(run.out, place.step, table=table, tensorboard=tensorboard, columns=COLUMNS)
+        )
         while True:
             if level is None or finished:
                 scale = 0 if level is None else level.scale + 1
@@ -186,8 +202,8 @@ def _begin(
     discriminator = None if below is None else below.discriminator
     level = ScaleTraining(network, scale, pyramid, run.training, run.seed, discriminator)
     level.set_amplitude()
-    place.iteration = 0
-    place.until = deadline(run.config, run.training, scale, place.spent())
+    place.iteration, place.since = 0, place.spent()
+    place.until = deadline(run.config, run.training, scale, place.since)
     return level
 
 
@@ -232,34 +248,37 @@ def _progress(run: SingleRun, scale: int, place: _Place, metrics: Metrics) -> Pr
     if run.training.minutes:
         share = place.spent() / (60 * run.training.minutes)
     else:
-        share = (scale + place.iteration / run.training.iterations) / run.config.scales
+        pixels = [frames * height * width for frames, height, width in run.config.sizes]
+        share = (sum(pixels[:scale]) + pixels[scale] * place.iteration / run.training.iterations) / sum(pixels)
     return Progress(scale, place.iteration, min(1.0, share), place.spent(), metrics)
 
 
 # ---- the end of a scale -----------------------------------------------------------------------------------
 
 
-def _pass_seconds(level: ScaleTraining) -> float:
+def _pass_seconds(level: ScaleTraining, clock: Callable[[], float]) -> float:
     """Seconds of one random sample of this scale."""
-    started = time.monotonic()
+    started = clock()
     with torch.no_grad():
         level.sample(level.noise("probe", "probe"))
-    return time.monotonic() - started
+    return clock() - started
 
 
 def _reserve(level: ScaleTraining, place: _Place) -> float:
-    """Seconds of a budget that are kept for the standing statistics of this scale; 0 without a budget."""
+    """Seconds of a budget that are kept for what a scale ends with: statistics and a sheet; 0 without a budget."""
     if not place.until:
         return 0.0
-    once = _pass_seconds(level)
-    return min(PASSES * once, max(once, STATISTICS_SHARE * (place.until - place.spent())))
+    once = _pass_seconds(level, place.clock)
+    statistics = min(PASSES * once, max(once, STATISTICS_SHARE * (place.until - place.spent())))
+    return SHEET * once + statistics
 
 
 def _passes(level: ScaleTraining, place: _Place) -> int:
     """Passes for standing statistics: as many as what is left of the scale's time lets, if there is a budget."""
     if not place.until:
         return PASSES
-    return max(1, min(PASSES, int((place.until - place.spent()) / _pass_seconds(level))))
+    once = max(1e-6, _pass_seconds(level, place.clock))
+    return max(1, min(PASSES, int((place.until - place.spent()) / once) - SHEET))
 
 
 def _finish_scale(run: SingleRun, level: ScaleTraining, place: _Place, preview: Callable[[int, Path], None]) -> None:
@@ -295,9 +314,11 @@ def _resume(
             continue
         known = header["watch"]
         place.step = place.saved = int(header["step"])
-        place.iteration, place.until = int(known["iteration"]), float(known["until"])
-        place.seconds, place.begun = float(known["seconds"]), time.monotonic()
-        return level, bool(known["finished"])
+        place.iteration, place.since = int(known["iteration"]), float(known["since"])
+        place.seconds = float(known["seconds"])
+        place.until = deadline(run.config, run.training, level.scale, place.since)
+        # a scale whose model has gone is ended once more
+        return level, bool(known["finished"]) and (run.out / "model" / CHECKSUMS).is_file()
     return None, False
 
 
@@ -311,27 +332,64 @@ def _load(
     return level, load_state(path, level)
 
 
-def _claim(run: SingleRun, device: torch.device, command: str) -> None:
-    """Write run.json, or check that the folder holds this very run; another budget only goes on."""
-    path = run.out / "run.json"
-    pixels = [int(run.clip.frames.sum()), list(run.clip.frames.shape)]
-    record = {
+# ---- who may use the folder -----------------------------------------------------------------------------
+
+
+def _record(run: SingleRun) -> dict[str, Any]:
+    """What makes this run the one it is, as JSON values."""
+    return {
         "format_version": FORMAT_VERSION,
         "version": __version__,
         "model": to_dict(run.model),
-        "training": to_dict(replace(run.training, minutes=0.0, iterations=1)),
-        "clip": {"source": run.source, "pixels": pixels},
+        "training": to_dict(run.training),
+        "clip": {"source": run.source, "pixels": [int(run.clip.frames.sum()), list(run.clip.frames.shape)]},
         "seed": run.seed,
     }
-    if path.exists():
-        known = read_json(path)
-        plain = _plain(record)
-        for key in ("model", "training", "seed"):
-            if not isinstance(known, dict) or known.get(key) != plain[key]:
-                raise UsageError(f"{run.out} holds another run (its {key} differs): give a new --out folder")
-        if known["clip"]["pixels"] != pixels:
-            raise UsageError(f"{run.out} holds a run with another clip: give a new --out folder")
-    write_json(path, record | {"machine": machine(device, 1, command)})
+
+
+def check_claim(run: SingleRun, warn: Callable[[str], None]) -> None:
+    """Check that the folder is free, or holds this very run; nothing is written.
+
+    Other networks, another training, seed or clip are refused. Another budget only goes on, and so does another
+    precision, with a warning that the weights will not be those of one uninterrupted run.
+
+    Errors: `UsageError`.
+    """
+    path = run.out / "run.json"
+    if not path.exists():
+        return
+    known, record = read_json(path), _plain(_record(run))
+    if not isinstance(known, dict) or not isinstance(known.get("clip"), dict):
+        raise UsageError(f"{run.out} holds a run of another command: give a new --out folder")
+    for key, free in (("model", {"name"}), ("training", {"minutes", "iterations", "precision"})):
+        if names := _differing(_flat(known.get(key)), _flat(record[key]), free):
+            raise UsageError(f"{run.out} holds another run (its {key} differs: {names}): give a new --out folder")
+    if known.get("seed") != run.seed:
+        raise UsageError(f"{run.out} holds another run (its seed differs): give a new --out folder")
+    if known["clip"].get("pixels") != record["clip"]["pixels"]:
+        raise UsageError(f"{run.out} holds a run with another clip: give a new --out folder")
+    if known["training"]["precision"] != run.training.precision:
+        warn(f"{run.out} goes on with another precision than it began with: {run.training.precision}")
+
+
+def claim(run: SingleRun, where: dict[str, Any], warn: Callable[[str], None]) -> None:
+    """Check as `check_claim`, then write run.json. where: the `machine` of this part of the run."""
+    check_claim(run, warn)
+    write_json(run.out / "run.json", _record(run) | {"machine": where})
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    """The fields of a config's JSON, those of its one level among them."""
+    if not isinstance(config, dict):
+        return {}
+    levels = config.get("levels")
+    level = levels[0] if isinstance(levels, list) and len(levels) == 1 and isinstance(levels[0], dict) else {}
+    return {key: value for key, value in config.items() if key != "levels"} | level
+
+
+def _differing(known: dict[str, Any], record: dict[str, Any], free: set[str]) -> str:
+    """Names of the fields with other values, but for those that are `free`."""
+    return ", ".join(key for key in record if key not in free and known.get(key) != record[key])
 
 
 def _plain(value: Any) -> Any:
