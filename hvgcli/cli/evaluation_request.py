@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgcli.cli import values
+from hvgcli.cli.values import parse_size as parse_size
 from hvgcli.errors import UsageError
 from hvgcli.metrics.predicted import BASELINES
 from hvgcli.metrics.windows import SamplerName
@@ -20,7 +21,6 @@ SPLITS = 10
 SIGMA = 1.0  # HVG appendix H: pictures are drawn with less
 CLIPS = 32  # windows that are continued many times
 MOST_CONTINUATIONS = 10_000  # of one window
-LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,6 @@ def _listed(numbers: tuple[float, ...]) -> str:
 def short_name(place: str) -> str:
     """How messages and protocols name a folder, file or model."""
     return Path(place).name or place
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """ "128" or "160x120" (width x height) -> (height, width) in pixels."""
-    match = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", text.strip().lower())
-    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
-        raise UsageError(f"--size {text!r} must be a number of pixels or WIDTHxHEIGHT, each 1..{LARGEST_SIDE}")
-    return height, width
 
 
 def parse_best_of(text: str | None) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from hvgcli.cli.options import (
 from hvgcli.cli.output import make_output
 from hvgcli.hub import DEFAULT_MODEL
 
-SAMPLING, FILES, HARDWARE = "Sampling", "Files", "Hardware"
+SAMPLING, SINGLE, FILES, HARDWARE = "Sampling", "One clip or image", "Files", "Hardware"
 SHEET_FRAMES = "8"  # of --sheet without a number
 BATCH = 2  # videos computed at a time by default: hardly slower than 4 on a CPU, for 60 % of the memory
 
@@ -31,6 +31,9 @@ EXAMPLES = examples(
     "hvg generate --class all --num 4 --seed 1 --grid -o all.mp4",
     "hvg generate --class skydiving --num 8 -o 'clips/{class}_{seed}.webm' --sheet",
     "hvg generate --class skydiving --seed 1,2 --interpolate z --num 16 -o walk/",
+    "hvg generate --model my-clip --num 8 --seed 1 --size 512x256 --frames 40",
+    "hvg generate --model my-picture --from drawing.png --at-scale 2",
+    "hvg generate --model my-picture --from pasted.png --mask mask.png --at-scale 6",
 )
 
 
@@ -74,11 +77,27 @@ def generate(
         Literal["z", "class"] | None, _option("Walk between the seeds of --seed, or the classes of --class.")
     ] = None,
     levels: Annotated[int | None, _option("Stop at this level: 1 is the outline. Default: all.")] = None,
-    passes: Annotated[int, _option("Passes for standing statistics, should some be missing. Default: 200.")] = 200,
+    passes: Annotated[
+        int | None, _option("Passes for standing statistics, should some be missing. Default: 200.")
+    ] = None,
+    size: Annotated[
+        str | None, _option("Pixels of the output, as WIDTHxHEIGHT. Default: as it was trained.", panel=SINGLE)
+    ] = None,
+    source: Annotated[
+        str | None, _option("A picture (or a clip) of yours, to be made anew.", "--from", panel=SINGLE, metavar="FILE")
+    ] = None,
+    at_scale: Annotated[
+        int | None,
+        _option("The scale that --from enters: low ones change it more, high ones only its texture.", panel=SINGLE),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        _option("Keep --from where this picture, of its size, is black.", panel=SINGLE, metavar="FILE"),
+    ] = None,
     output_path: Annotated[
         str | None,
         _option(
-            "FILE, DIR/ or TEMPLATE with {model} {class} {seed} {frames} {sigma} {index}.",
+            "FILE, DIR/ or TEMPLATE with {model} {class} {seed} {frames} {size} {sigma} {index}.",
             "-o",
             "--output",
             panel=FILES,
@@ -87,7 +106,11 @@ def generate(
     ] = None,
     format_: Annotated[
         Literal["mp4", "gif", "webm", "png"] | None,
-        _option("Default: by the suffix of -o, or mp4. png: a folder of frames.", "--format", panel=FILES),
+        _option(
+            "Default: by the suffix of -o, or mp4; a picture is a png. png: a folder of frames.",
+            "--format",
+            panel=FILES,
+        ),
     ] = None,
     fps: Annotated[
         str | None, _option("Frames per second, like 25 or 24000/1001. Default: the model's.", panel=FILES)
@@ -108,73 +131,29 @@ def generate(
     dtype: Annotated[
         Literal["auto", "fp32", "bf16"], _option("auto: bfloat16 where it is faster and not seen.", panel=HARDWARE)
     ] = "auto",
-    piece: Annotated[int, _option("Outline frames computed at a time.", panel=HARDWARE, hidden=True)] = 12,
+    piece: Annotated[int | None, _option("Outline frames computed at a time.", panel=HARDWARE, hidden=True)] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Generate videos of a class, the same ones for the same seeds."""
+    """Generate videos of a class, or variations of one clip or image: the same ones for the same seeds."""
     from hvgcli.checkpoints import read_model_config
-    from hvgcli.cli import families, values
+    from hvgcli.cli import families, hierarchy_call, single_call
+    from hvgcli.cli.generating import Options
     from hvgcli.hub import resolve
     from hvgcli.runtime import tune_allocator
 
     tune_allocator()
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
+    options = Options(
+        model, class_, frames, num, seed, sigma, interpolate, levels, passes, size, source, at_scale, mask,
+        output_path, format_, fps, crf, grid, sheet, overwrite, skip_existing, not no_metadata,
+        batch_size, device, dtype, piece, dry_run,
+    )  # fmt: skip
     folder = resolve(model)
     config = read_model_config(folder)
     families.refuse_predictor(model, config)
-    level = values.parse_levels(levels, config)
-    labels = values.parse_classes(class_, config)
-    seeds = None if seed is None else values.parse_seeds(seed)
-    own_length = config.levels[0].frames * config.frame_factor(level)
-    frames = values.check_frames(own_length if frames is None else frames)
-    config.require_length(frames)
-    sigma = values.check_sigma(config.sigma if sigma is None else sigma)
-    values.check_count("--batch-size", batch_size)
-    values.check_count("--piece", piece)
-    rate = config.rate(level) if fps is None else values.parse_rate(fps)
-    values.check_count("--passes", passes)
-    for name, value in (("--num", num), ("--sheet", sheet)):
-        if value is not None:
-            values.check_count(name, value)
-
-    from hvgcli.checkpoints import model_sha  # from here on torch is needed
-    from hvgcli.cli import making, production, targets
-    from hvgcli.hub import available
-    from hvgcli.sampling.render import Request
-
-    job = making.Job(
-        model=model,
-        name=model if model in available() else config.name,
-        config=config,
-        sha=model_sha(folder),
-        choice=making.choose(config, seeds, labels, interpolate, num),
-        request=Request(frames, sigma, level, batch_size, piece),
-        rate=rate,
-        kind=targets.choose_format(output_path, format_),
-        crf=crf,
-        grid=grid,
-        passes=passes,
-    )
-    files = targets.choose_files(
-        job.names(),
-        output_path,
-        format_,
-        job.default_name(),
-        job.request.frames,
-        sheet=sheet is not None,
-        overwrite=overwrite,
-        skip_existing=skip_existing,
-    )
-    if seed is None:
-        output.note(f"seed {making.seeds_text(job.choice.seeds)}")
-    work = production.Production(job, files, output, sheet, metadata=not no_metadata)
-    if dry_run:
-        work.show_plan(folder)
-    elif not files.wanted:
-        output.note("nothing to do: all files are there")
-    else:
-        work.run(folder, device, dtype)
+    call = hierarchy_call.call if config.single is None else single_call.call
+    call(options, folder, config, output)

@@ -105,9 +105,20 @@ class Job:
     passes: int
 
     @property
-    def size(self) -> int:
-        """Height and width of a video."""
-        return self.config.levels[self.request.levels - 1].resolution
+    def count(self) -> int:
+        """Videos of the call."""
+        return len(self.choice.samples)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a video."""
+        return self.request.frames
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of a video."""
+        side = self.config.levels[self.request.levels - 1].resolution
+        return side, side
 
     @property
     def columns(self) -> int:
@@ -133,6 +144,7 @@ class Job:
                 "class": self._class_of_name(sample),
                 "seed": self.choice.seeds[0] if self.choice.walk else sample.seed,
                 "frames": self.request.frames,
+                "size": f"{self.frame_size[1]}x{self.frame_size[0]}",
                 "sigma": self.request.sigma,
                 "index": index,
             }
@@ -241,11 +253,9 @@ def memory_estimate(config: ModelConfig, request: Request, videos: int) -> int:
     """
     largest = 0
     for number, level in enumerate(config.levels[: request.levels], start=1):
+        assert not isinstance(level, SingleConfig), "its memory is estimated where its jobs are made"
         outline = -(-request.frames // config.frame_factor(request.levels))
         frames = (outline if config.one_length else min(request.piece, outline)) * config.frame_factor(number)
-        if isinstance(level, SingleConfig):  # every block works at the size of its output
-            largest = max(largest, frames * level.sizes[-1][1] * level.sizes[-1][2] * level.channels)
-            continue
         sizes = (4 << min(unit + 1, level.doublings) for unit in range(len(level.widths)))
         largest = max(largest, *(frames * size**2 * width for size, width in zip(sizes, level.widths, strict=True)))
     return BASE_BYTES + MAPS * 4 * largest * videos

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from hvgcli.errors import MediaError, OutputExistsError, UsageError
 from hvgcli.video import Format
 
-FIELDS = ("model", "class", "seed", "frames", "sigma", "index")
+FIELDS = ("model", "class", "seed", "frames", "size", "sigma", "index")
 NAME = "{class}_s{seed:04d}_{frames}f"
 LONGEST_NAME = 120  # characters of a class in a file name
 
@@ -28,17 +28,27 @@ def suffix_of(text: str) -> Format | None:
     return next((known for known in get_args(Format) if text.lower().endswith(f".{known}")), None)
 
 
-def choose_format(output: str | None, asked: Format | None) -> Format:
-    """--format, or the suffix of -o, or mp4. `UsageError` where the two contradict each other."""
+def choose_format(output: str | None, asked: Format | None, *, stills: bool = False) -> Format:
+    """--format, or the suffix of -o, or mp4 (png for `stills`). `UsageError` where the two contradict each other."""
     named = suffix_of(output or "")
     if asked and named and asked != named:
         raise UsageError(f"-o {output} ends in .{named}, but --format is {asked}: leave one of them out")
-    return asked or named or "mp4"
+    return asked or named or ("png" if stills else "mp4")
 
 
-def template_of(output: str | None, asked: Format | None, default: str, known: Sequence[str] = FIELDS) -> str:
-    """A template of the `known` fields for every form of -o; `default` is that of the file name, without suffix."""
-    kind = choose_format(output, asked)
+def template_of(
+    output: str | None,
+    asked: Format | None,
+    default: str,
+    known: Sequence[str] = FIELDS,
+    *,
+    stills: bool = False,
+) -> str:
+    """A template of the `known` fields for every form of -o.
+
+    default: that of the file name, without suffix. stills: each is one picture, a PNG file.
+    """
+    kind = choose_format(output, asked, stills=stills)
     if output is None:
         return f"{default}.{kind}"
     if output.endswith(("/", os.sep)) or Path(output).is_dir():
@@ -47,11 +57,12 @@ def template_of(output: str | None, asked: Format | None, default: str, known: S
         check_template(output, known)
         return output if suffix_of(output) else f"{output}.{kind}"
     if suffix_of(output) is None and Path(output).suffix == "" and asked:
-        return literal(output if asked == "png" else f"{output}.{asked}")  # frames go to a folder of that name
+        folder = asked == "png" and not stills  # frames go to a folder of that name
+        return literal(output if folder else f"{output}.{asked}")
     if suffix_of(output) is None and Path(output).suffix == "":
-        raise UsageError(f"-o {output} is no folder yet and names no format: write {output}/ or {output}.mp4")
+        raise UsageError(f"-o {output} is no folder yet and names no format: write {output}/ or {output}.{kind}")
     if suffix_of(output) is None:
-        raise UsageError(f"-o {output} must end in .mp4, .gif, .webm or .png")
+        raise UsageError(f"-o {output} must end in {'.png' if stills else '.mp4, .gif, .webm or .png'}")
     return literal(output)
 
 
@@ -139,10 +150,14 @@ def choose_files(
     sheet: bool,
     overwrite: bool,
     skip_existing: bool,
+    stills: bool = False,
 ) -> Files:
-    """Where the videos with these `names` (values of the template's fields) go. Errors as `fill` and `unwanted`."""
-    videos = fill(template_of(output, asked, default_name), names)
-    kind = choose_format(output, asked)
+    """Where the videos with these `names` (values of the template's fields) go. Errors as `fill` and `unwanted`.
+
+    stills: they are pictures, a PNG file each.
+    """
+    videos = fill(template_of(output, asked, default_name, stills=stills), names)
+    kind = choose_format(output, asked, stills=stills)
     places = [place(path, kind, frames) for path in videos]
     picture = sheet_path(places[0]) if sheet else None
     if picture in places:

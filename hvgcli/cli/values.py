@@ -14,6 +14,7 @@ from hvgcli.errors import UsageError
 MAX_SEED = (1 << 63) - 1
 MAX_VIDEOS = 100_000  # of one call
 MAX_RATE = 1000  # frames per second
+LARGEST_SIDE = 4096  # pixels
 LISTED = 12  # names that an error lists
 
 
@@ -101,6 +102,15 @@ def parse_time(name: str, text: str | None) -> Fraction | None:
     for part in text.split(":"):
         seconds = 60 * seconds + Fraction(part)
     return seconds
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "128" or "160x120" (width x height) -> (height, width) in pixels."""
+    match = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", text.strip().lower())
+    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+        raise UsageError(f"--size {text!r} must be a number of pixels or WIDTHxHEIGHT, each 1..{LARGEST_SIDE}")
+    return height, width
 
 
 def parse_tile(text: str) -> int | None:

@@ -21,7 +21,7 @@ from hvgcli.video import Footage, Frames, TimedFrame, examine, timed_frames
 
 USUAL_RATE = Fraction(24)  # frames per second of the paper's clips
 MIN_HEIGHT = 8
-MAX_BYTES = 2 << 30  # of the frames that are kept
+MAX_BYTES = 512 << 20  # of the frames that are kept; their float32 pyramid takes some eight times as much
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_clip(
 
     Args:
         start: seconds from the first frame to the window.
-        window: frames of a part.
+        window: frames of a part; 1 for an image.
         height: pixels of the finest scale; the width follows from the aspect as it is shown. Both become even.
         rate: frames per second to take, each the one shown nearest to its time. None for the clip's own rate,
             or the part of it that is nearest to the paper's 24.
@@ -74,18 +74,25 @@ def read_clip(
     footage = examine(path)
     size, notes = fitted_size(footage, height)
     if footage.frames == 1:
-        note = f"{path} has one frame: it is learned as an image"
+        notes += [] if is_picture(footage) else [f"{path} has one frame: it is learned as an image"]
         numbers, rate, window = [0], rate or USUAL_RATE, 1
-        notes += [note] if footage.kind in ("mp4", "mov", "mkv", "webm", "gif") else []
+        if start:
+            raise UsageError(f"--start {decimal(start)} is outside of {path}, which has one frame: leave it out")
     else:
+        notes += [f"one frame of {path} is learned, as an image"] if window == 1 and not whole else []
         rate = rate or usual_rate(footage)
         numbers = _numbers(footage, start, window, rate, whole, size)
         notes += _rate_notes(footage, rate, numbers)
     if footage.alpha:
         notes.append(f"{path} is transparent in places, which become black")
-    frames = torch.stack([torch.from_numpy(frame) for frame in _read(footage, numbers, size)])
+    frames = torch.stack([torch.from_numpy(frame) for frame in read_frames(footage, numbers, size)])
     parts = frames.unflatten(0, (-1, window))
     return SingleClip(parts, rate, tuple(notes + _content_notes(footage, parts, start, rate)))
+
+
+def is_picture(footage: Footage) -> bool:
+    """Whether a file is in a format of still pictures: ffmpeg reads PNG, JPEG, WebP ... as pipes of pictures."""
+    return footage.kind in ("png", "image2") or footage.kind.endswith("_pipe")
 
 
 def fitted_size(footage: Footage, height: int) -> tuple[tuple[int, int], list[str]]:
@@ -120,7 +127,8 @@ def _numbers(
         )
     count = there // window * window if whole else window
     if count * size[0] * size[1] * 3 > MAX_BYTES:
-        raise UsageError(f"{footage.path}: {count} frames of {size[1]}x{size[0]} pixels are too many: lower --height")
+        advice = "lower --height, or leave out --whole" if whole else "lower --height or --frames"
+        raise UsageError(f"{footage.path}: {count} frames of {size[1]}x{size[0]} pixels are too many: {advice}")
     first = footage.start + start
     return [nearest_frame(clock, first + k / rate) for k in range(count)]
 
@@ -146,7 +154,7 @@ def _content_notes(footage: Footage, parts: Tensor, start: Fraction, rate: Fract
     return notes
 
 
-def _read(footage: Footage, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[Frames]:
+def read_frames(footage: Footage, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[Frames]:
     """The frames of these rising numbers, which may repeat, uint8 (H, W, 3) each."""
     place = 0
     for number, frame in enumerate(timed_frames(footage, numbers[0], numbers[-1] + 1), start=numbers[0]):

@@ -18,6 +18,8 @@ from hvgcli.video import Frames, VideoWriter, tile
 
 Watch = Callable[[int, int, Frames], None]
 """Called with the number of a sample, the index of its first new frame, and those frames `(n, H, W, 3)`."""
+Make = Callable[[range], Iterator[Frames]]
+"""Makes the videos of a range of numbers, in pieces `(B, n, H, W, 3)`."""
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,20 @@ class _Output:
 
 
 def render_each(
-    hierarchy: Hierarchy,
-    samples: Sequence[Sample],
+    make: Make,
     writers: Sequence[VideoWriter],
-    request: Request,
+    batch: int,
     *,
     watch: Watch,
     finished: Callable[[int, MediaError | None], None],
 ) -> None:
-    """Write sample i to writer i. A video that cannot be written does not stop the others.
+    """Write video i to writer i, `batch` of them at a time. One that cannot be written does not stop the others.
 
     finished is called with the number of each video when it is complete, and with its error if it failed.
     """
-    for numbers in batches(len(samples), request.batch):
-        pieces = stream(hierarchy, [samples[number] for number in numbers], request)
+    for numbers in batches(len(writers), batch):
         chosen = [writers[number] for number in numbers]
-        write_clips(pieces, chosen, watch=_counted(watch, numbers), finished=_counted(finished, numbers))
+        write_clips(make(numbers), chosen, watch=_counted(watch, numbers), finished=_counted(finished, numbers))
 
 
 def _counted(call: Callable[..., None], numbers: Sequence[int]) -> Callable[..., None]:
@@ -140,17 +140,9 @@ def write_clips(
             finished(index, sink.error)
 
 
-def render_grid(
-    hierarchy: Hierarchy,
-    samples: Sequence[Sample],
-    writer: VideoWriter,
-    request: Request,
-    *,
-    columns: int,
-    watch: Watch,
-) -> None:
-    """All samples side by side in one video; their batches advance together, piece by piece."""
-    streams = [stream(hierarchy, [samples[n] for n in part], request) for part in batches(len(samples), request.batch)]
+def render_grid(make: Make, count: int, writer: VideoWriter, batch: int, *, columns: int, watch: Watch) -> None:
+    """`count` videos side by side in one; their batches advance together, piece by piece."""
+    streams = [make(numbers) for numbers in batches(count, batch)]
     start = 0
     with writer:
         for parts in zip(*streams, strict=True):

@@ -22,7 +22,10 @@ from hvgcli.layers.volume import VolumeNorm, enlarge, require_statistics
 from hvgcli.layers.weights import bake_spectral_norm
 from hvgcli.models.hp_vae_gan import HpVaeGan, Size, set_compute
 from hvgcli.sampling.noise import seeded
+from hvgcli.sampling.single_blocks import in_blocks
 
+COARSEST = 4
+"""Pixels of the coarsest scale below which nothing of the clip is left."""
 PASSES = 50
 """Random samples whose statistics are pooled: each has thousands of places."""
 FEATHER = 5
@@ -129,6 +132,7 @@ def load_single(folder: Path, *, device: torch.device | None = None, half: bool 
     network = network.to(device or torch.device("cpu")).eval().requires_grad_(False)
     require_statistics(network)
     set_compute(network, torch.bfloat16 if half else torch.float32)
+    network.generators = nn.ModuleList(in_blocks(network.generators))
     return Single(model, network, model_sha(folder))
 
 
@@ -141,13 +145,32 @@ def output_sizes(config: SingleConfig, size: tuple[int, int] | None, frames: int
     Errors: `UsageError` for frames of an image, and for what is too small for the coarsest scale.
     """
     _, height, width = config.sizes[config.built - 1]
+    low = smallest_size(config)
     height, width = size or (height, width)
     frames = config.frames if frames is None else frames
-    if frames < 1 or height < 1 or width < 1:
-        raise UsageError(f"{frames} frames of {width}x{height} pixels: each must be at least 1")
+    if frames < 1:
+        raise UsageError(f"--frames {frames} must be at least 1")
+    if height < low[0] or width < low[1]:
+        raise UsageError(f"--size {width}x{height} is too small for the coarsest scale: give {low[1]}x{low[0]} or more")
     if not config.volumetric and frames != 1:
         raise UsageError(f"this model learned an image, so it makes 1 frame, not {frames}: leave out --frames")
     return config.sizes_of(frames, height, width)
+
+
+def smallest_size(config: SingleConfig) -> tuple[int, int]:
+    """(height, width) below which an output has fewer than `COARSEST` pixels, or the training's, at scale 0."""
+    _, height, width = config.sizes[config.built - 1]
+    _, coarse_height, coarse_width = config.sizes[0]
+    return (
+        -(-min(COARSEST, coarse_height) * height // coarse_height),
+        -(-min(COARSEST, coarse_width) * width // coarse_width),
+    )
+
+
+def usual_size(config: SingleConfig) -> tuple[int, int]:
+    """(height, width) of the training, even: of a stopped one, the last scale may be odd, which H.264 is not."""
+    _, height, width = config.sizes[config.built - 1]
+    return max(2, height // 2 * 2), max(2, width // 2 * 2)
 
 
 @torch.inference_mode()
@@ -182,13 +205,20 @@ def inject(single: Single, image: Tensor, scale: int, seeds: Sequence[int], *, s
     """
     height, width = image.shape[-2:]
     sizes = output_sizes(single.config, (height, width), image.shape[1])
-    lowest = 0 if single.network.encoder is not None else 1
-    if not lowest <= scale < len(sizes):
-        raise UsageError(f"--at-scale {scale} is not one of {lowest}..{len(sizes) - 1} of this model")
+    check_scale(single.config, scale)
     below = _reduced(image.to(single.device).float(), sizes[max(0, scale - 1)])
     with own_statistics(single.network.generators[: single.config.vae_scales]):
         made = [_injected(single, below, scale, seed, sigma, sizes) for seed in seeds]
     return torch.cat(made).transpose(1, 2)
+
+
+def check_scale(config: SingleConfig, scale: int) -> None:
+    """`UsageError` for a scale that `inject` cannot begin with."""
+    lowest, highest = 0 if config.vae_scales else 1, config.built - 1
+    if lowest > highest:
+        raise UsageError("this model has one scale, without an encoder: it makes nothing of pictures")
+    if not lowest <= scale <= highest:
+        raise UsageError(f"--at-scale {scale} is not one of {lowest}..{highest} of this model")
 
 
 def _injected(single: Single, below: Tensor, scale: int, seed: int, sigma: float, sizes: Sequence[Size]) -> Tensor:

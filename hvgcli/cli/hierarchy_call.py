@@ -1,0 +1,64 @@
+"""`hvg generate` with a hierarchy, or with DVD-GAN: its options, checked, become a job that is carried out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hvgcli.cli import values
+from hvgcli.cli.generating import OF_SINGLE, Options
+from hvgcli.cli.output import Output
+from hvgcli.config import ModelConfig
+
+PASSES = 200
+PIECE = 12
+
+
+def call(options: Options, folder: Path, config: ModelConfig, output: Output) -> None:
+    """Make what `options` ask of the model in `folder`, or say what would be made."""
+    options.refuse(OF_SINGLE, f"is for models of one clip or image, and {config.name} is none")
+    level = values.parse_levels(options.levels, config)
+    labels = values.parse_classes(options.class_, config)
+    seeds = None if options.seed is None else values.parse_seeds(options.seed)
+    own_length = config.levels[0].frames * config.frame_factor(level)
+    frames = values.check_frames(own_length if options.frames is None else options.frames)
+    config.require_length(frames)
+    sigma = values.check_sigma(config.sigma if options.sigma is None else options.sigma)
+    rate = config.rate(level) if options.fps is None else values.parse_rate(options.fps)
+
+    from hvgcli.checkpoints import model_sha  # from here on torch is needed
+    from hvgcli.cli import making, production, targets
+    from hvgcli.hub import available
+    from hvgcli.sampling.render import Request
+
+    job = making.Job(
+        model=options.model,
+        name=options.model if options.model in available() else config.name,
+        config=config,
+        sha=model_sha(folder),
+        choice=making.choose(config, seeds, labels, options.interpolate, options.num),
+        request=Request(frames, sigma, level, options.batch, options.piece or PIECE),
+        rate=rate,
+        kind=targets.choose_format(options.output, options.format),
+        crf=options.crf,
+        grid=options.grid,
+        passes=options.passes or PASSES,
+    )
+    files = targets.choose_files(
+        job.names(),
+        options.output,
+        options.format,
+        job.default_name(),
+        job.request.frames,
+        sheet=options.sheet is not None,
+        overwrite=options.overwrite,
+        skip_existing=options.skip_existing,
+    )
+    if options.seed is None:
+        output.note(f"seed {making.seeds_text(job.choice.seeds)}")
+    work = production.Production(job, files, output, options.sheet, metadata=options.metadata)
+    if options.dry_run:
+        work.show_plan(folder)
+    elif not files.wanted:
+        output.note("nothing to do: all files are there")
+    else:
+        work.run(folder, options.device, options.dtype)

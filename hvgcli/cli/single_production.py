@@ -1,0 +1,86 @@
+"""A planned call of `hvg generate` with a model of one clip or image, carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from hvgcli.cli.delivery import Delivery
+from hvgcli.cli.output import Output
+from hvgcli.cli.production import device_name
+from hvgcli.cli.single_making import SingleJob
+from hvgcli.cli.targets import Files
+from hvgcli.runtime import choose_device, choose_half
+from hvgcli.sampling.render import to_pixels
+from hvgcli.sampling.single import Single, generate, inject, load_single
+from hvgcli.video import Frames
+
+STRETCH = 1.02  # a --size that stretches a picture by no more is not worth a warning
+PIECE = 8  # frames that are turned into bytes at a time
+
+
+class SingleProduction:
+    """The making of one call's files, with progress on `output`."""
+
+    def __init__(self, job: SingleJob, files: Files, output: Output, sheet: int | None, *, metadata: bool) -> None:
+        """sheet: frames of each video on the contact sheet; metadata: write provenance into the files."""
+        self.job, self.output = job, output
+        self.delivery = Delivery(job, files, output, sheet, metadata=metadata)
+
+    def describe(self) -> None:
+        """Say what is odd about the model and what becomes of --from."""
+        job, config = self.job, self.job.single
+        if config.finished:
+            self.output.note(
+                f"{job.config.name} is unfinished: {config.finished} of its {config.scales} scales are there"
+            )
+        if job.source is not None:
+            self.output.note(job.source.describe())
+            if job.source.stretch() > STRETCH:
+                self.output.warn(
+                    f"--size {job.size_text} stretches {job.source.path}: leave --size out to keep its shape"
+                )
+        if job.same_for_all_seeds and job.count > 1:
+            self.output.warn(
+                f"no scale from {job.source.scale if job.source else 0} on adds noise: all seeds make the same"
+            )
+        if job.kind == "mp4" and not job.grid and any(side % 2 for side in job.frame_size):
+            self.output.warn(
+                f"{job.size_text} is odd, so the colour of H.264 is kept whole, which not every player shows"
+            )
+
+    def show_plan(self) -> None:
+        """Say what would be written, and what it would take."""
+        memory = self.job.memory(self._at_a_time())
+        self.delivery.show_plan({"dry_run": True, "memory_bytes": memory})
+        self.output.note(f"about {memory / 2**20:.0f} MiB of memory")
+
+    def _at_a_time(self) -> int:
+        return min(self.job.batch, len(self.delivery.numbers))
+
+    def run(self, folder: Path, device: str, dtype: str) -> None:
+        """Make everything. Errors: `MediaError`, or `PartialFailure` when only some files failed."""
+        chosen = choose_device(device)
+        half = choose_half(dtype, chosen, 1)
+        writers = self.delivery.writers(half)
+        self.output.note(f"device {device_name(chosen)}, {'bfloat16' if half[0] else 'float32'}")
+        image = None if self.job.source is None else self.job.source.read()
+        single = load_single(folder, device=chosen, half=half[0])
+
+        def make(numbers: range) -> Iterator[Frames]:
+            return self._pieces(single, image, [self.delivery.numbers[number] for number in numbers])
+
+        self.delivery.write(make, writers, half, self.job.batch)
+
+    def _pieces(self, single: Single, image: Tensor | None, numbers: list[int]) -> Iterator[Frames]:
+        """The videos of some numbers, `(B, n, H, W, 3)` at a time."""
+        job, seeds = self.job, [self.job.seeds[number] for number in numbers]
+        if image is None or job.source is None:
+            video = generate(single, seeds, size=job.frame_size, frames=job.frames, sigma=job.sigma)
+        else:
+            video = inject(single, image, job.source.scale, seeds, sigma=job.sigma)
+            video = job.source.finish(video, image)
+        for start in range(0, job.frames, PIECE):
+            yield to_pixels(video[:, start : start + PIECE])
