@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 from hvgcli.runtime import has_fast_bfloat16, tune_allocator
@@ -132,6 +131,7 @@ class Lab:
 
     def _measured(self, path: Path, variant: Variant, single: Single, real: Tensor, places: Places) -> Result:
         scores = measure_variations(variations(single, range(SEED, SEED + self.num)), real, places)
+        assert scores.distance is not None
         assert scores.distance.high is not None
         trained = level_metadata(self.folder(path, variant) / "model", 1)
         image = real.shape[1] == 1
@@ -157,7 +157,7 @@ class Lab:
         rows = {"real": clip[torch.linspace(0, len(clip) - 1, COLUMNS).round().long()]}
         for variant in variants:
             single = load_single(self.folder(path, variant) / "model")
-            made = islice(variations(single, range(SEED, SEED + COLUMNS)), COLUMNS)
+            made = variations(single, range(SEED, SEED + COLUMNS))
             rows[variant.name] = torch.stack([sample[len(sample) // 2] for sample in made])
         sheet = self.runs / f"{path.stem}.png"
         write_image(sheet, named_rows(rows))

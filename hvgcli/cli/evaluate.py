@@ -9,7 +9,6 @@ from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complet
 from hvgcli.cli.output import make_output
 
 VIDEOS, NUMBERS, FILES, HARDWARE = "Videos", "Numbers", "Files", "Hardware"
-NUM = 2048  # videos of each set, as usual for FVD
 EXAMPLES = examples(
     "hvg evaluate --model hvg-mini --data clips/val --out eval/",
     "hvg evaluate --model ./mine --data clips/val --frames 12 --features i3d --num 512",
@@ -17,6 +16,7 @@ EXAMPLES = examples(
     "hvg evaluate --model trivd-gan-fp-mini --data clips/val --best-of 1,10,100 --out eval/",
     "hvg evaluate --model trivd-gan-fp-mini --data clips/val --baseline copy",
     "hvg evaluate --model dvd-gan-mini --data clips/val --features i3d --sigma 0.25,0.5,0.75,1",
+    "hvg evaluate --model mine/model --data clip.mp4 --start 2.5 --out eval/",
     "hvg evaluate --fake predicted/ --real true/ --metrics ssim,psnr --skip-first 5",
 )
 
@@ -32,7 +32,10 @@ def evaluate(
         str | None, option("Videos of anybody's model, to compare with --real.", panel=VIDEOS, metavar="DIR")
     ] = None,
     real: Annotated[str | None, option("The real videos for --fake.", panel=VIDEOS, metavar="DIR")] = None,
-    num: Annotated[int, option("Most videos of each set; a model makes as many. Default: 2048.", panel=VIDEOS)] = NUM,
+    num: Annotated[
+        int | None,
+        option("Most videos of each set; a model makes as many. Default: 2048; of one clip 50.", panel=VIDEOS),
+    ] = None,
     frames: Annotated[
         int | None,
         option(
@@ -69,12 +72,20 @@ def evaluate(
         option("Measure this in a predictor's place: its last frame copied, or a straight line.", panel=VIDEOS),
     ] = None,
     seed: Annotated[int, option("Of the videos and of all that is drawn. Default: 0.", panel=VIDEOS)] = 0,
+    start: Annotated[
+        str | None,
+        option("Models of one clip: where the window begins that it learned.", panel=VIDEOS, metavar="TIME"),
+    ] = None,
+    whole: Annotated[
+        bool, option("Models of one clip: it learned the whole clip from --start on.", "--whole", panel=VIDEOS)
+    ] = False,
     levels: Annotated[int | None, option("Stop at this level of the model. Default: all.", panel=VIDEOS)] = None,
     metrics: Annotated[
         str | None,
         option(
             "Of fvd,fid,is,kvd,prdc,psd,diversity,per-class (default: all that can be had); for pairs of videos by "
-            "name: svfid,sifid,ssim,psnr; for predictors: ssim,psnr.",
+            "name: svfid,sifid,ssim,psnr; for predictors: ssim,psnr; for models of one clip or image: svfid or sifid, "
+            "diversity,psd.",
             panel=NUMBERS,
             metavar="KINDS",
         ),
@@ -120,14 +131,16 @@ def evaluate(
     tune_allocator()
     from hvgcli.cli.evaluation import carry_out
     from hvgcli.cli.evaluation_request import Request, parse_best_of, parse_size
-    from hvgcli.cli.values import parse_sigmas
+    from hvgcli.cli.evaluation_single import usual_num
+    from hvgcli.cli.values import parse_sigmas, parse_time
     from hvgcli.metrics.protocol import parse_metrics
 
+    source = _one_pair(model, data, fake, real)
     request = Request(
         model=model,
-        real=_one_pair(model, data, fake, real),
+        real=source,
         fake=fake,
-        num=num,
+        num=usual_num(model) if num is None else num,
         frames=frames,
         stride=stride,
         size=None if size is None else parse_size(size),
@@ -139,6 +152,8 @@ def evaluate(
         clips=clips,
         seed=seed,
         levels=levels,
+        start=parse_time("--start", start),
+        whole=whole,
         metrics=parse_metrics(metrics),
         features=features,
         fetch=fetch,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hvgcli.cli.evaluation_prediction import KINDS_OF_BEST, check_best_of, score_continuations
 from hvgcli.cli.evaluation_request import Request
 from hvgcli.cli.evaluation_sets import Sets, find_sets, left_out_lines, prepare
+from hvgcli.cli.evaluation_single import check_no_single, evaluate_single, find_single
 from hvgcli.cli.evaluation_table import show
 from hvgcli.cli.output import Output
 from hvgcli.errors import DataError, MediaError, UsageError
@@ -40,7 +41,10 @@ def carry_out(request: Request, output: Output, *, dry_run: bool) -> None:
     if request.model is None and (of_pairs := [kind for kind in asked if kind in OF_PAIRS]):
         _check_pairs(request, asked, of_pairs)
         evaluation, rate = _evaluate_pairs(request, network, output, dry_run), None
+    elif (single := find_single(request.model)) is not None:
+        evaluation, rate = evaluate_single(request, single, network, device, output, dry_run=dry_run)
     else:
+        check_no_single(request)
         sets = find_sets(request, device, output)
         evaluation, rate = _evaluate_sets(request, sets, network, output, dry_run), sets.rate
     for line in evaluation.warnings:
@@ -277,6 +281,6 @@ def _evaluate_pairs(request: Request, network: FeatureNetwork, output: Output, d
                     evaluation.metrics += found_now.metrics
                     evaluation.per_frame |= found_now.per_frame
                 else:
-                    row = pairwise.inner_distance(found, kind, network, reading, request.batch, advance)
+                    row = pairwise.inner_distance(found, kind, network, reading, advance)
                     evaluation.metrics.append(row)
     return evaluation

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from hvgcli.cli import values
 from hvgcli.cli.values import parse_size as parse_size
+from hvgcli.data.excerpt import decimal
 from hvgcli.errors import UsageError
 from hvgcli.metrics.predicted import BASELINES
 from hvgcli.metrics.windows import SamplerName
@@ -48,6 +50,10 @@ class Request:
     """Windows that are continued so often."""
     seed: int = 0
     levels: int | None = None
+    start: Fraction | None = None
+    """Seconds to the window that a model of one clip learned."""
+    whole: bool = False
+    """Whether it learned all windows from there on."""
     metrics: tuple[str, ...] | None = None
     features: str = "frames"
     fetch: bool = False
@@ -86,7 +92,7 @@ class Request:
     def _check_folders(self) -> None:
         of_models = {
             "--levels": self.levels, "--truncation": self.truncation, "--baseline": self.baseline,
-            "--best-of": self.best_of or None,
+            "--best-of": self.best_of or None, "--start": self.start, "--whole": self.whole or None,
         }  # fmt: skip
         for option, value in of_models.items():
             if value is not None:
@@ -132,6 +138,7 @@ class Request:
             "--clips": (self.clips, CLIPS),
             "--seed": (self.seed, 0),
             "--levels": (self.levels, None),
+            "--start": (None if self.start is None else decimal(self.start), None),
             "--metrics": (",".join(self.metrics or ()) or None, None),
             "--features": (self.features, "frames"),
             "--splits": (self.splits, SPLITS),
@@ -139,7 +146,7 @@ class Request:
         }
         words = [word for option, place in sets.items() for word in (option, str(place))]
         words += [word for option, (value, usual) in given.items() if value != usual for word in (option, str(value))]
-        return shlex.join(["hvg", "evaluate", *words])
+        return shlex.join(["hvg", "evaluate", *words, *(["--whole"] if self.whole else [])])
 
 
 def _listed(numbers: tuple[float, ...]) -> str:

@@ -17,13 +17,13 @@ from hvgcli.data.sources import SUFFIXES, natural_key
 from hvgcli.errors import DataError
 from hvgcli.metrics.estimate import spread
 from hvgcli.metrics.networks import FeatureNetwork
+from hvgcli.metrics.places import Places, places_of
 from hvgcli.metrics.results import Metric, metric
 from hvgcli.metrics.similarity import NAMES, SCORES, best_of, sample_scores
-from hvgcli.metrics.single import CropGrid, crop_grid, crops, svfid
+from hvgcli.metrics.single import Size, svfid
 from hvgcli.video import read_video
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-CROP_FRAMES = 16  # of a crop at most: what action networks are trained on
 
 
 @dataclass(frozen=True)
@@ -158,46 +158,38 @@ def _mean_curve(curves: Sequence[Tensor]) -> list[float | None]:
 # ---- Frechet distances inside a pair -----------------------------------------------------------
 
 
-def crop_size(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Crops of at most 16 frames and half of each side, for networks without a map of features."""
-    return min(shape[0], CROP_FRAMES), max(1, shape[1] // 2), max(1, shape[2] // 2)
-
-
-def places(network: FeatureNetwork, video: Tensor, batch: int) -> tuple[Tensor, CropGrid | None]:
-    """Features `(P, d)` of the places of one video, or of its overlapping crops, with their grid."""
-    found = network.locations(video[None])
-    if found is not None:
-        return found[0], None
-    shape = (video.shape[0], video.shape[1], video.shape[2])
-    parts = list(crops(video, crop_size(shape)))
-    rows = [network.logits(torch.stack(parts[start : start + batch])) for start in range(0, len(parts), batch)]
-    return torch.cat(rows), crop_grid(shape, crop_size(shape))
-
-
 def inner_distance(
     pairs: Sequence[Pair],
     kind: str,
     network: FeatureNetwork,
     reading: Reading,
-    batch: int,
     seen: Callable[[int], None],
 ) -> Metric:
     """SVFID of clips, or SIFID of pictures: the mean over all samples, with one standard deviation.
 
     seen is called with 1 after each pair.
     """
-    values, grid = [], None
+    values: list[float] = []
+    ways: dict[Size, Places] = {}
     for pair in pairs:
         real = read(pair.real, reading)
-        of_real, grid = places(network, real, batch)
+        of_real = _places(network, real, ways)
         for path in pair.samples:
             fake = read(path, reading)
             _check_kind(kind, path, min(len(real), len(fake)))
-            values.append(svfid(of_real, places(network, fake, batch)[0]))
+            values.append(svfid(of_real, _places(network, fake, ways)))
         seen(1)
-    name = f"{kind.upper()}[{network.name}{'' if grid is None else '-crops'}]"
-    note = f"{len(values)} samples of {len(pairs)} real videos" + (f", {grid}" if grid is not None else "")
-    return metric(kind, name, spread(values), "lower", note)
+    way = next(iter(ways.values()))
+    note = f"{len(values)} samples of {len(pairs)} real videos, {way}"
+    return metric(kind, f"{kind.upper()}[{way.name}]", spread(values), "lower", note)
+
+
+def _places(network: FeatureNetwork, video: Tensor, ways: dict[Size, Places]) -> Tensor:
+    """Features `(P, d)` of the places of one video. ways: those of the shapes that have come."""
+    shape = (video.shape[0], video.shape[1], video.shape[2])
+    if shape not in ways:
+        ways[shape] = places_of(network, shape)
+    return ways[shape](video)
 
 
 def _check_kind(kind: str, path: Path, frames: int) -> None:

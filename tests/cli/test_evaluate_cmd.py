@@ -262,7 +262,7 @@ def test_frechet_distances_inside_pairs(evaluate, predictions, network):
     assert same < 1e-6 < 1e-2 < other
     told = json.loads(evaluate("--fake", "made/a_0.mp4", *pairs, "--features", network)[1])
     assert told["metrics"][0]["name"] == "SVFID[my-colours-crops]"
-    assert "9 crops of 6 frames of 12x12, stride 3 frames, 6x6" in told["metrics"][0]["note"]
+    assert "75 crops of 4 frames of 12x12, stride 1 frames, 3x3" in told["metrics"][0]["note"]
 
 
 def test_pictures(evaluate, place):
