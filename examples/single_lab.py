@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hvgcli.runtime import has_fast_bfloat16, tune_allocator
@@ -21,16 +21,18 @@ from PIL import Image, ImageDraw  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from hvgcli.checkpoints import level_metadata, read_json, write_json  # noqa: E402
-from hvgcli.config import ModelConfig, SingleConfig, SingleTrainingConfig  # noqa: E402
+from hvgcli.config import ModelConfig, SingleConfig  # noqa: E402
 from hvgcli.data.single import SingleClip, fit, read_clip  # noqa: E402
 from hvgcli.metrics.networks import FeatureNetwork  # noqa: E402
 from hvgcli.metrics.places import Places, places_of  # noqa: E402
 from hvgcli.metrics.variations import learned_frames, measure_variations, variations  # noqa: E402
+from hvgcli.presets import SINGLE_PRESETS  # noqa: E402
 from hvgcli.sampling.single import Single, load_single  # noqa: E402
 from hvgcli.training.single_run import Progress, SingleRun, train_single  # noqa: E402
 from hvgcli.video import tile, write_image  # noqa: E402
 
 CPU = torch.device("cpu")
+TRAINING = SINGLE_PRESETS["hp-vae-gan-mini"].training  # but for its budget
 SEED = 0  # of training, and of the first variation
 COLUMNS = 6  # pictures in a row of a sheet
 MARGIN = 84  # pixels for the names of its rows
@@ -104,7 +106,8 @@ class Lab:
     def trained(self, path: Path, variant: Variant) -> Path:
         """The model folder; it is trained, or its training is finished, where that has not been done."""
         clip, out = self.clip(path), self.folder(path, variant)
-        training = SingleTrainingConfig(
+        training = replace(
+            TRAINING,
             iterations=10**9,
             minutes=self.minutes,
             freeze=variant.freeze,
