@@ -111,11 +111,11 @@ def _no_model_in(path: Path) -> str:
 
 
 def _unknown(text: str, models: dict[str, Path]) -> UsageError | WeightsError:
-    from hvgcli.presets import PRESETS, SINGLE_PRESETS
+    from hvgcli.presets import all_presets
 
-    presets = [*PRESETS, *SINGLE_PRESETS]
+    presets = all_presets()
     if text in presets:
-        system = (PRESETS[text] if text in PRESETS else SINGLE_PRESETS[text]).model.system
+        system = presets[text].model.system
         command = {"hvg": "train-level 1", "hp-vae-gan": "train-single IN"}.get(system, f"train {system}")
         return WeightsError(f"{text} is a preset without weights: train it with: hvg {command} --preset {text}")
     known = list(dict.fromkeys([*models, *presets]))

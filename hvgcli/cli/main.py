@@ -24,6 +24,7 @@ from hvgcli.cli import (
     stats,
     train,
     train_level,
+    train_single,
     upscale,
 )
 from hvgcli.cli.output import one_line
@@ -60,6 +61,7 @@ app.command("predict", epilog=predict.EXAMPLES, rich_help_panel="Make")(predict.
 app.command("stats", epilog=stats.EXAMPLES, rich_help_panel="Make")(stats.stats)
 app.command("train", epilog=train.EPILOG, rich_help_panel="Train")(train.train)
 app.command("train-level", epilog=train_level.EPILOG, rich_help_panel="Train")(train_level.train_level)
+app.command("train-single", epilog=train_single.EPILOG, rich_help_panel="Train")(train_single.train_single)
 app.command("evaluate", epilog=evaluate.EXAMPLES, rich_help_panel="Look")(evaluate.evaluate)
 app.command("report", epilog=report.EXAMPLES, rich_help_panel="Look")(report.report)
 for _function, _name, _panel in COMMANDS:

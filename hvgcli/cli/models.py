@@ -65,9 +65,9 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def _preset_rows() -> list[dict[str, Any]]:
-    from hvgcli.presets import PRESETS, SINGLE_PRESETS
+    from hvgcli.presets import all_presets
 
-    presets = {**PRESETS, **SINGLE_PRESETS}
+    presets = all_presets()
     return [{"name": name, **_numbers(preset.model), "source": preset.source} for name, preset in presets.items()]
 
 
@@ -122,9 +122,9 @@ def _describe(model: str) -> tuple[dict[str, Any], str]:
     """The record of a model (or of a preset without weights), and its card."""
     from hvgcli import checkpoints, hub
     from hvgcli.cli.describe import model_record, read_card
-    from hvgcli.presets import PRESETS, SINGLE_PRESETS
+    from hvgcli.presets import all_presets
 
-    presets = {**PRESETS, **SINGLE_PRESETS}
+    presets = all_presets()
     if model in presets and model not in hub.available() and not Path(model).is_dir():
         preset = presets[model]
         missing = {"sha": None, "path": None, "licence": None}

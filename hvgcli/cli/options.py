@@ -42,10 +42,9 @@ def complete_model(incomplete: str) -> list[str]:
 
 def complete_preset(incomplete: str) -> list[str]:
     """Names of models and presets that start with `incomplete`."""
-    from hvgcli.presets import PRESETS, SINGLE_PRESETS
+    from hvgcli.presets import all_presets
 
-    presets = (*PRESETS, *SINGLE_PRESETS)
-    return sorted({*complete_model(incomplete), *(name for name in presets if name.startswith(incomplete))})
+    return sorted({*complete_model(incomplete), *(name for name in all_presets() if name.startswith(incomplete))})
 
 
 def complete_single_preset(incomplete: str) -> list[str]:

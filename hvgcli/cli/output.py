@@ -85,25 +85,35 @@ class Output:
         print(f"hvg: warning: {one_line(message)}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def progress(self, description: str, total: float | None = None) -> Iterator[Advance]:
+    def progress(self, description: str, total: float | None = None, *, share: bool = False) -> Iterator[Advance]:
         """A progress bar on stderr with done/total, elapsed and remaining time and speed.
+
+        share: what advances is a share of the work, so that a percentage is shown instead of counts and speed.
 
         Yields a function to call after each step. It does nothing where no bar is shown.
         """
         if not self.shows_progress:
             yield lambda steps=1, description=None: None
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
         from rich.progress import TimeRemainingColumn as Remaining
 
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        count = TaskProgressColumn() if share else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), count)
         columns_after = (TimeElapsedColumn(), TextColumn("left"), Remaining(), TextColumn("{task.fields[speed]}"))
         with Progress(*columns, *columns_after, console=_console(stderr=True), transient=True) as bar:
             task = bar.add_task(description, total=total, speed="")
 
             def advance(steps: float = 1, description: str | None = None) -> None:
                 speed = bar.tasks[0].speed
-                bar.update(task, advance=steps, speed=f"{speed:.1f}/s" if speed else "")
+                bar.update(task, advance=steps, speed=f"{speed:.1f}/s" if speed and not share else "")
                 if description is not None:
                     bar.update(task, description=description)
 

@@ -68,12 +68,13 @@ def _cost(cost: Estimate, keep: int) -> dict[str, Any]:
         "generator_parameters": cost.generator_parameters,
         "discriminator_parameters": cost.discriminator_parameters,
         "encoder_parameters": cost.encoder_parameters,
-        "memory": _mebibytes(cost.memory),
-        "memory_of_networks": _mebibytes(cost.networks),
-        "memory_of_activations": _mebibytes(cost.activations),
-        "disk_of_states": _mebibytes((keep + 1) * cost.state),
+        "memory": mebibytes(cost.memory),
+        "memory_of_networks": mebibytes(cost.networks),
+        "memory_of_activations": mebibytes(cost.activations),
+        "disk_of_states": mebibytes((keep + 1) * cost.state),
     }
 
 
-def _mebibytes(size: int) -> str:
+def mebibytes(size: int) -> str:
+    """Bytes for people."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

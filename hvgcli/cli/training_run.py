@@ -184,7 +184,7 @@ def _options(limits: Limits, keeping: Keeping, machine: Machine, world: World, o
         save_every=keeping.save_every,
         keep=keeping.keep,
         table="csv" in keeping.logs,
-        tensorboard=world.main and "tensorboard" in keeping.logs and _has_tensorboard(output),
+        tensorboard=world.main and "tensorboard" in keeping.logs and has_tensorboard(output),
         device=str(machine.device),
         compiled=machine.compiled,
         workers=machine.workers,
@@ -194,7 +194,8 @@ def _options(limits: Limits, keeping: Keeping, machine: Machine, world: World, o
     )
 
 
-def _has_tensorboard(output: Output) -> bool:
+def has_tensorboard(output: Output) -> bool:
+    """Whether events can be written; a note where they cannot."""
     from importlib.util import find_spec
 
     if find_spec("tensorboard") is None:
