@@ -13,6 +13,7 @@ from hvgcli.cli.production import device_name
 from hvgcli.cli.single_making import SingleJob
 from hvgcli.cli.targets import Files
 from hvgcli.runtime import choose_device, choose_half
+from hvgcli.sampling import single_lengths
 from hvgcli.sampling.render import to_pixels
 from hvgcli.sampling.single import Single, generate, inject, load_single
 from hvgcli.video import Frames
@@ -54,8 +55,11 @@ class SingleProduction:
     def show_plan(self) -> None:
         """Say what would be written, and what it would take."""
         memory = self.job.memory(self._at_a_time())
-        self.delivery.show_plan({"dry_run": True, "memory_bytes": memory})
+        measured = not single_lengths.is_kept(self.job.sha, self.job.single, self.job.frames)
+        self.delivery.show_plan({"dry_run": True, "memory_bytes": memory, "measure_statistics": measured})
         self.output.note(f"about {memory / 2**20:.0f} MiB of memory")
+        if measured:
+            self.output.note(f"standing statistics for {self.job.frames} frames would be measured first")
 
     def _at_a_time(self) -> int:
         return min(self.job.batch, len(self.delivery.numbers))
@@ -68,11 +72,22 @@ class SingleProduction:
         self.output.note(f"device {device_name(chosen)}, {'bfloat16' if half[0] else 'float32'}")
         image = None if self.job.source is None else self.job.source.read()
         single = load_single(folder, device=chosen, half=half[0])
+        self._prepare_statistics(single)
 
         def make(numbers: range) -> Iterator[Frames]:
             return self._pieces(single, image, [self.delivery.numbers[number] for number in numbers])
 
         self.delivery.write(make, writers, half, self.job.batch)
+
+    def _prepare_statistics(self, single: Single) -> None:
+        """Find standing statistics for this length in the model or the cache, or measure them."""
+        frames, warn = self.job.frames, self.output.warn
+        if single_lengths.attach(single, frames, warn=warn):
+            return
+        own = self.job.single.frames
+        self.output.note(f"measuring standing statistics for {frames} frames, once (the model has them for {own})")
+        with self.output.progress("statistics", total=single_lengths.steps(self.job.single, frames)) as advance:
+            single_lengths.measure(single, frames, warn=warn, progress=advance)
 
     def _pieces(self, single: Single, image: Tensor | None, numbers: list[int]) -> Iterator[Frames]:
         """The videos of some numbers, `(B, n, H, W, 3)` at a time."""

@@ -184,7 +184,8 @@ def generate(
 ) -> Tensor:
     """Videos `(B, T, 3, H, W)` in [-1, 1], one for each seed, of any size (height, width) and length.
 
-    sigma: standard deviation of z and of every z_n. Errors: `UsageError` as `output_sizes`.
+    sigma: standard deviation of z and of every z_n. For another length than the training's, `single_lengths` gives
+    the model its statistics first. Errors: `UsageError` as `output_sizes`.
     """
     network = single.network
     sizes = output_sizes(single.config, size, frames)

@@ -1,0 +1,152 @@
+"""Standing statistics of hp-VAE-GAN for outputs of another length than the training's, measured once and cached.
+
+The coarse scales have a few frames, so in training every convolution sees the zeros beyond both ends of the
+clip. In the middle of a longer video it does not: with the statistics of the training, contrast and colours
+run away there (13 frames to 40: a standard deviation of 62 instead of 48 of 255). Larger frames need nothing:
+most places are far from an edge in training already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hvgcli import hub
+from hvgcli.checkpoints import load_tensors, save_tensors
+from hvgcli.config import SingleConfig
+from hvgcli.errors import MediaError, WeightsError
+from hvgcli.layers.volume import VolumeNorm
+from hvgcli.models.hp_vae_gan import HpVaeGan, Size
+from hvgcli.sampling.single import SeedNoise, Single
+
+LONGEST = 4
+"""Beyond so many times the training's length, hardly a frame is near an end: longer videos share statistics."""
+PLACES = 1 << 18
+"""Places of a scale that are enough for its statistics ..."""
+PASSES = range(3, 17)
+"""... of at least and at most so many samples."""
+
+Warn = Callable[[str], None]
+Progress = Callable[[int], None]
+
+
+def measured_length(config: SingleConfig, frames: int) -> int:
+    """Frames of the samples that statistics for videos of `frames` frames are measured on; 0: the model has them."""
+    return 0 if frames == config.frames else min(frames, LONGEST * config.frames)
+
+
+def sizes_for(config: SingleConfig, length: int) -> tuple[Size, ...]:
+    """(frames, height, width) of each scale of those samples, as large as in training."""
+    _, height, width = config.sizes[config.built - 1]
+    return config.sizes_of(length, height, width)
+
+
+def passes_for(sizes: tuple[Size, ...]) -> list[int]:
+    """Samples for each scale: fewer for finer ones, which have more places."""
+    wanted = [-(-PLACES // (frames * height * width)) for frames, height, width in sizes]
+    return [min(max(PASSES), max(min(PASSES), *wanted[n:])) for n in range(len(wanted))]
+
+
+def path_of(sha: str, length: int) -> Path:
+    """Where statistics are kept."""
+    return hub.cache_folder() / "statistics" / sha / f"single_{length}.safetensors"
+
+
+def is_kept(single_sha: str, config: SingleConfig, frames: int) -> bool:
+    """Whether the model or the cache has statistics for videos of `frames` frames."""
+    length = measured_length(config, frames)
+    return not length or path_of(single_sha, length).exists()
+
+
+def attach(single: Single, frames: int, *, warn: Warn) -> bool:
+    """Use kept statistics for videos of `frames` frames; False where there are none. `warn` is told of damaged ones."""
+    length = measured_length(single.config, frames)
+    if not length:
+        return True
+    path = path_of(single.sha, length)
+    if not single.sha or not path.exists():
+        return False
+    try:
+        tensors, metadata = load_tensors(path)
+        if metadata.get("key") != _key(single.sha, length):
+            raise WeightsError(f"{path} is of another model or length")
+        _use(single.network, tensors, path)
+    except WeightsError as error:
+        warn(f"{error}: its statistics are measured again")
+        return False
+    return True
+
+
+def steps(config: SingleConfig, frames: int) -> int:
+    """Calls of `progress` of `measure`."""
+    return sum(passes_for(sizes_for(config, measured_length(config, frames))))
+
+
+@torch.inference_mode()
+def measure(single: Single, frames: int, *, warn: Warn, progress: Progress = lambda _: None) -> None:
+    """Measure, use and keep statistics for videos of `frames` frames.
+
+    Scale after scale, over random samples of the scales below with their new statistics. As in training, these
+    are of sigma 1. progress is called with 1 after each sample of a scale.
+    """
+    length = measured_length(single.config, frames)
+    sizes = sizes_for(single.config, length)
+    volumes: list[Tensor] = []
+    for scale, count in enumerate(passes_for(sizes)):
+        volumes = _record(single, sizes, scale, count, volumes, progress)
+    if single.sha:
+        try:
+            save_tensors(path_of(single.sha, length), _moments(single.network), {"key": _key(single.sha, length)})
+        except MediaError as error:
+            warn(f"{error}: these statistics will be measured again")
+
+
+def _record(
+    single: Single, sizes: tuple[Size, ...], scale: int, count: int, below: list[Tensor], progress: Progress
+) -> list[Tensor]:
+    """Record the statistics of one scale over `count` samples; returns its output for each, with them."""
+    network = single.network
+    norms = [part for part in network.generators[scale].modules() if isinstance(part, VolumeNorm)]
+
+    def sample(number: int) -> Tensor:
+        noise = SeedNoise([f"length {number}"], network.latent, single.device)
+        if scale == 0:
+            return network.first(noise(0, sizes[0]))
+        return network.grow(below[number], [scale], sizes, noise)
+
+    for norm in norms:
+        norm.train()
+        norm.begin_recording()
+    for number in range(count):
+        sample(number)
+        progress(1)
+    for norm in norms:
+        norm.end_recording(count)
+        norm.eval()
+    return [sample(number) for number in range(count)] if scale + 1 < len(sizes) else []
+
+
+def _key(sha: str, length: int) -> dict[str, object]:
+    return {"sha": sha, "length": length}
+
+
+def _moments(network: HpVaeGan) -> dict[str, Tensor]:
+    """Mean and variance of every norm, by name."""
+    return {f"{name}.{kind}": getattr(norm, kind) for name, norm in _norms(network) for kind in ("mean", "var")}
+
+
+def _use(network: HpVaeGan, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put moments in their places; `WeightsError` where they do not fit."""
+    own = _moments(network)
+    fits = own.keys() == tensors.keys() and all(own[key].shape == tensors[key].shape for key in own)
+    if not fits or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise WeightsError(f"{path} does not fit this model")
+    for key, tensor in tensors.items():
+        own[key].copy_(tensor)
+
+
+def _norms(network: HpVaeGan) -> list[tuple[str, VolumeNorm]]:
+    return [(name, part) for name, part in network.named_modules() if isinstance(part, VolumeNorm)]
