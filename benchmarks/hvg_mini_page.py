@@ -152,7 +152,7 @@ def manner(protocol: Found) -> str:
     """The words for all distances."""
     return (
         f"Network: {protocol['network']}, sha256 {protocol['network_sha256'][:16]}; FVD and KVD are of its logits. In "
-        f"brackets: 95 % intervals, {protocol['trials']} bootstrap samples of whole takes, a generated video being one. "
+        f"brackets: 95 % intervals by {protocol['trials']} bootstrap samples of whole takes; a generated video is one. "
         "Generated videos and training windows have the held-out windows' classes, in their proportions. "
         "Enlarged: f_s and f_t, then bicubic in space and linear in time: a perfect outline, and nothing that adds "
         "detail. The held-out clips themselves have no other scenes to differ by, so theirs is the smallest distance "
