@@ -25,6 +25,11 @@ class DiscriminatorConfig:
     """Base number of channels `ch`."""
     multipliers: tuple[int, ...]
     """Width of each residual block, as a multiple of `channels`."""
+    patches: bool = False
+    """One score for each place of the last map, instead of one for each frame (hp-VAE-GAN's; not in HVG or DVD-GAN).
+
+    A small batch then holds thousands of judged patches, and none of them knows where in the picture it is.
+    """
 
     def __post_init__(self) -> None:
         require(1 <= self.channels <= MAX_CHANNELS, f"discriminator channels {self.channels} must be 1..{MAX_CHANNELS}")

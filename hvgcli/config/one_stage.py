@@ -108,6 +108,10 @@ class OneStageConfig:
         ):
             require(value in known, f"{name} {value!r} must be one of {', '.join(known)}")
         require(
+            not self.discriminator.patches or self.projection == "sum",
+            "mixed projection adds up the scores of whole frames: discriminators of patches have projection sum",
+        )
+        require(
             self.unit != "ConvLSTM" or all(width % 2 == 0 for width in (self.first_width, *self.widths[:-1])),
             "ConvLSTM splits its channels into two halves: all widths but the last must be even",
         )

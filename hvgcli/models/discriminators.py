@@ -17,6 +17,9 @@ from hvgcli.layers.weights import conv2d, conv3d, embedding, full_precision, lin
 class ResidualDiscriminator(nn.Module):
     """Residual network that gives one score a frame, with projection conditioning (Miyato & Koyama 2018).
 
+    With `patches` in its config, it gives one score for each place of each frame's last map: S below is then
+    T h w, otherwise T.
+
     The first `volumetric` blocks are 3D and see neighbouring frames; the others see each frame alone.
     """
 
@@ -41,6 +44,7 @@ class ResidualDiscriminator(nn.Module):
             resolution //= 2 if halve else 1
         self.volumes = nn.ModuleList(blocks[:volumetric])
         self.frames = nn.ModuleList(blocks[volumetric:])
+        self.patches = config.patches
         self.score = linear(widths[-1], 1, spectral=True)
         self.embed = embedding(num_classes, widths[-1], spectral=True) if num_classes else None
 
@@ -51,10 +55,22 @@ class ResidualDiscriminator(nn.Module):
         return sum((conv.kernel_size[0] - 1) // 2 for part in convs for conv in part)
 
     def parts(self, video: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, T)` of the frames, and of frames and class.
+        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, S)` of the frames, and of frames and class.
 
         The second part is None in a network without classes.
         """
+        features = self._features(video)
+        with full_precision(features):
+            scores = self.score(features).squeeze(2)
+            if self.embed is None:
+                return scores, None
+            if labels is None:
+                raise ValueError("a class-conditional discriminator needs labels (B,)")
+            # The class of a video meets the features of that video's frames, and of no other's.
+            return scores, torch.einsum("bsc,bc->bs", features, self.embed(labels))
+
+    def _features(self, video: Tensor) -> Tensor:
+        """What is scored: `(B, T, C, D, D)` -> `(B, S, widths[-1])`."""
         batch, count = video.shape[:2]
         if len(self.volumes):
             volume = to_volume(video)
@@ -64,18 +80,13 @@ class ResidualDiscriminator(nn.Module):
         x = to_frames(video)
         for block in self.frames:
             x = block(x)
-        features = F.relu(x).float().sum((2, 3)) if x.dtype != torch.float64 else F.relu(x).sum((2, 3))
-        with full_precision(x):
-            scores = self.score(features).unflatten(0, (batch, count)).squeeze(2)  # (B, T)
-            if self.embed is None:
-                return scores, None
-            if labels is None:
-                raise ValueError("a class-conditional discriminator needs labels (B,)")
-            # The class of a video meets the features of that video's frames, and of no other's.
-            return scores, torch.einsum("btc,bc->bt", features.unflatten(0, (batch, count)), self.embed(labels))
+        x = F.relu(x) if x.dtype == torch.float64 else F.relu(x).float()
+        if self.patches:
+            return x.flatten(2).transpose(1, 2).reshape(batch, -1, x.shape[1])
+        return x.sum((2, 3)).unflatten(0, (batch, count))
 
     def forward(self, video: Tensor, labels: Tensor | None) -> Tensor:
-        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, T)`: the sum of both parts."""
+        """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, S)`: the sum of both parts."""
         scores, projected = self.parts(video, labels)
         return scores if projected is None else scores + projected
 
@@ -129,7 +140,7 @@ class LevelDiscriminator(nn.Module):
             )
 
     def forward(self, video: Tensor, frames: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
-        """Scores `(B, k + T)` without the matching discriminator, `(B, k + 2T)` with it.
+        """Scores `(B, k + T)` without the matching discriminator, `(B, k + 2T)` with it; more where they judge patches.
 
         `video` `(B, T, 3, D, D)`, `frames` `(B, k, 3, D, D)` chosen from it, `low` `(B, t, 3, d, d)`.
         """

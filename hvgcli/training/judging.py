@@ -35,13 +35,15 @@ def judge(
 
     In a hierarchy one tensor `(B, S)`, the scores of all discriminators side by side (HVG appendix B). In a
     one-stage model one for each discriminator: `(B,)`, or `(B, B', t)` with mixed projection, where B' are the
-    samples of all processes.
+    samples of all processes; `(B, S)` where it judges patches, whose scores are averaged, not summed.
     """
     spec = config.levels[0]
     if not isinstance(spec, OneStageConfig):
         return (discriminator(video, frames, labels, low),)
     assert isinstance(discriminator, OneStageDiscriminator)
     parts = discriminator.parts(video, frames, labels, low, places)
+    if spec.discriminator.patches:
+        return tuple(own if projected is None else own + projected for own, projected in parts.values())
     if spec.projection == "sum":
         return tuple(losses.summed_scores(own, projected) for own, projected in parts.values())
     return tuple(

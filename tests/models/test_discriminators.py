@@ -63,10 +63,12 @@ def test_a_class_stays_with_its_video(number: int) -> None:
     assert changed[[0, 2]].abs().max() < 1e-12
 
 
-def residual(volumetric: int, num_classes: int = 0, resolution: int = 8) -> ResidualDiscriminator:
+def residual(
+    volumetric: int, num_classes: int = 0, resolution: int = 8, patches: bool = False
+) -> ResidualDiscriminator:
     torch.manual_seed(0)
     network = ResidualDiscriminator(
-        DiscriminatorConfig(3, (1, 2, 2)),
+        DiscriminatorConfig(3, (1, 2, 2), patches),
         in_channels=3,
         resolution=resolution,
         num_classes=num_classes,
@@ -89,6 +91,19 @@ def test_projection_conditioning_is_the_literal_loop() -> None:
             unconditional = network.score.weight[0] @ features + network.score.bias[0]
             projection = network.embed.weight[LABELS[b]] @ features
             torch.testing.assert_close(scores[b, t], unconditional + projection)
+
+
+@pytest.mark.parametrize("volumetric", [0, 2])
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_scores_of_patches_add_up_to_those_of_frames(volumetric: int, num_classes: int) -> None:
+    whole, patches = (residual(volumetric, num_classes, 16, patches=flag) for flag in (False, True))
+    video, labels = videos(3, 4, 16), LABELS if num_classes else None
+    assert patches(video, labels).shape == (3, 4 * 4 * 4)  # a last map of 4x4 for each of 4 frames
+    (own, projected), (own_parts, projected_parts) = whole.parts(video, labels), patches.parts(video, labels)
+    bias = whole.score.bias
+    torch.testing.assert_close((own_parts - bias).unflatten(1, (4, 16)).sum(2), own - bias)
+    if num_classes:
+        torch.testing.assert_close(projected_parts.unflatten(1, (4, 16)).sum(2), projected)
 
 
 def test_resolution_halves_down_to_four() -> None:

@@ -7,7 +7,7 @@ import torch
 from small_networks import small_one_stage, small_predictor
 from torch import Tensor
 
-from hvgcli.config import ModelConfig
+from hvgcli.config import DiscriminatorConfig, ModelConfig
 from hvgcli.models import build_discriminator
 from hvgcli.models.decompositions import DECOMPOSITIONS, OneStageDiscriminator
 from hvgcli.sampling.noise import seeded
@@ -45,6 +45,14 @@ def test_dvd_gan_scores_a_video_by_the_sum_over_its_frames(row: str) -> None:
         for b in range(B):
             frames = range(own.shape[1])
             assert ours[b].item() == pytest.approx(sum(own[b, t].item() + projected[b, t].item() for t in frames))
+
+
+def test_patches_of_a_one_stage_model_are_judged_one_by_one() -> None:
+    config = small_one_stage(discriminator=DiscriminatorConfig(4, (1, 2, 2), patches=True))
+    _, scores, parts = judged(config, videos(T))
+    for ours, (own, projected) in zip(scores, parts.values(), strict=True):
+        assert ours.shape[1] > T
+        torch.testing.assert_close(ours, own + projected)
 
 
 def test_a_predictor_with_mixed_projection_scores_pairs() -> None:
