@@ -27,7 +27,9 @@ from single_lab import Lab, Result, Variant, say
 
 from hvgcli.checkpoints import write_json
 from hvgcli.metrics.networks import resolve
+from hvgcli.presets import find_single_preset
 
+TITLE = "# hp-VAE-GAN: patch-VAE scales, freezing, receptive field"
 BASE = 3  # patch-VAE scales where these are not what is compared (section 4)
 CURVE = (0, 1, 3, 5)  # and all scales
 PAPER = {"all-trained": {"distance": 680.0, "diversity": -51.0}}  # in percent, section 4.2
@@ -168,10 +170,11 @@ def publish(out: Path, results: Sequence[Result], lab: Lab) -> str:
     network = lab.network
     about = (
         f"Each variant learned each clip for {lab.minutes:g} minutes on a CPU: {lab.scales} scales up to a height of "
-        f"{lab.height} pixels, {lab.channels} channels. Means over {lab.num} variations each. "
+        f"{lab.height} pixels, {lab.channels} channels, all else as "
+        f"{lab.preset.model.name}. Means over {lab.num} variations each. "
         f"{network.name}: sha256 {network.sha256[:16]}."
     )
-    made = "\n\n".join(["# hp-VAE-GAN: patch-VAE scales, freezing, receptive field", about, *parts]) + "\n"
+    made = "\n\n".join([TITLE, about, *parts]) + "\n"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(made)
     write_json(out.with_suffix(".json"), {"about": about, "results": [asdict(result) for result in results]})
@@ -187,6 +190,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     made.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="video or image files")
     made.add_argument("--runs", type=Path, default=Path("runs/single-ablation"), help="where trainings are kept")
     made.add_argument("--features", default="frames", help="frames, i3d, or a TorchScript file")
+    made.add_argument("--preset", default="hp-vae-gan-mini", help="whose losses and rates are taken, or a JSON file")
     made.add_argument("--minutes", type=float, default=5.0, help="of each training")
     made.add_argument("--height", type=int, default=64)
     made.add_argument("--scales", type=int, default=10)
@@ -207,9 +211,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = options_of()
-    network = resolve(options.features)
+    network, preset = resolve(options.features), find_single_preset(options.preset)
     sizes = (options.minutes, options.height, options.scales, options.channels, options.num)
-    lab, results = Lab(options.runs, network, *sizes), []
+    lab, results = Lab(options.runs, network, preset, *sizes), []
     made = ""
     for clip in options.clips:
         for variant in options.variants:

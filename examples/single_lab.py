@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from hvgcli.checkpoints import level_metadata, read_json, write_json  # noqa: E402
-from hvgcli.config import ModelConfig, SingleConfig  # noqa: E402
+from hvgcli.config import ModelConfig, SingleConfig, SinglePreset  # noqa: E402
 from hvgcli.data.single import SingleClip, fit, read_clip  # noqa: E402
 from hvgcli.metrics.networks import FeatureNetwork  # noqa: E402
 from hvgcli.metrics.places import Places, places_of  # noqa: E402
@@ -75,15 +75,22 @@ class Lab:
 
     runs: Path
     network: FeatureNetwork
+    preset: SinglePreset
     minutes: float
     height: int
     scales: int
     channels: int
     num: int
 
+    @property
+    def config(self) -> SingleConfig:
+        """The preset's, whose sizes and widths are replaced."""
+        assert self.preset.model.single is not None
+        return self.preset.model.single
+
     def clip(self, path: Path) -> SingleClip:
         """The first window of a clip, or an image."""
-        return read_clip(path, height=self.height)
+        return read_clip(path, window=self.config.window, height=self.height)
 
     def folder(self, path: Path, variant: Variant) -> Path:
         return self.runs / path.stem / f"{variant.name}-{self.minutes:g}min"
@@ -92,7 +99,8 @@ class Lab:
 
     def model(self, variant: Variant, clip: SingleClip) -> ModelConfig:
         """Scales lie evenly between the heights 32 and `height`: the factor is the least that reaches it."""
-        config = SingleConfig(
+        config = replace(
+            self.config,
             scales=self.scales,
             vae_scales=variant.vae_scales,
             channels=self.channels,

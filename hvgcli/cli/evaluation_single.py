@@ -90,14 +90,12 @@ def check_single(request: Request, model: SingleModel) -> tuple[str, ...]:
     }  # fmt: skip
     for option, value in given.items():
         if value is not None:
-            raise UsageError(
-                f"{option} means nothing for {model.name}, which learned one {model.learned}: leave it out"
-            )
+            raise UsageError(f"{option} is not for {model.name}, a model of one {model.learned}: leave it out")
     known = (model.distance, "diversity", "psd")
     for kind in request.metrics or ():
         if kind not in known:
             raise UsageError(
-                f"--metrics {kind} is not for {model.name}, which learned one {model.learned}: {','.join(known)}"
+                f"--metrics {kind} is not for {model.name}, a model of one {model.learned}: choose of {','.join(known)}"
             )
     return request.metrics or known
 
