@@ -28,7 +28,7 @@ CHECKSUMS = "checksums.json"
 CARD = "README.md"
 HEADER_KEY = "hvg"  # one key of the safetensors header holds all our metadata, as JSON
 JSON_LIMIT = 8 << 20  # bytes; a config with 100,000 class names is about 2 MB
-LATER = {"unit": "separable", "frame_kernel": 0}  # fields that older weights do not know, with what they were
+LATER = {"unit": "separable", "frame_kernel": 0, "patches": False}  # fields that older weights do not know, and theirs
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _LEVEL_FILE = re.compile(r"level[1-8]\.safetensors")
 
@@ -235,7 +235,12 @@ def level_hash(config: ModelConfig, number: int) -> str:
 
 def _numbers(level: LevelConfig) -> dict[str, Any]:
     """A level's numbers; those that came later count only where they are not what all levels had before."""
-    return {key: value for key, value in to_dict(level).items() if key not in LATER or value != LATER[key]}
+    return _without_later(to_dict(level))
+
+
+def _without_later(numbers: dict[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in numbers.items() if key not in LATER or value != LATER[key]}
+    return {key: _without_later(value) if isinstance(value, dict) else value for key, value in known.items()}
 
 
 def write_model_config(folder: Path, config: ModelConfig) -> None:
