@@ -43,6 +43,14 @@ def trim_allocator() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def physical_memory() -> int | None:
+    """Bytes of memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def choose_device(name: str) -> torch.device:
     """ "auto", "cpu", "cuda", "cuda:1", "mps" -> a device that is there; `ResourceError` otherwise."""
     import torch

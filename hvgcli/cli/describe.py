@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgcli import checkpoints
+from hvgcli.cli.single_call import SIGMA
 from hvgcli.config import LevelConfig, ModelConfig, OneStageConfig, SingleConfig
 
 CARD_LIMIT = 64 << 10  # bytes of a card that are read
@@ -18,11 +19,12 @@ def model_record(config: ModelConfig) -> dict[str, Any]:
         "name": config.name,
         "system": config.system,
         "frames": config.frames,
-        "size": f"{config.resolution}x{config.resolution}",
+        "size": output_size(config),
         "rate": str(config.rate()),
         "classes": config.num_classes,
         "sigma": config.sigma,
         **one_stage_record(config),
+        **single_record(config),
         "levels": [level_record(config, number) for number in range(1, len(config.levels) + 1)],
     }
 
@@ -42,6 +44,28 @@ def one_stage_record(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+def output_size(config: ModelConfig) -> str:
+    """WIDTHxHEIGHT of what a model makes; of one clip or image, by default."""
+    if config.single is None:
+        return f"{config.resolution}x{config.resolution}"
+    _, height, width = config.single.sizes[config.single.built - 1]
+    return f"{width}x{height}"
+
+
+def single_record(config: ModelConfig) -> dict[str, Any]:
+    """What only a model of one clip or image has; nothing for others."""
+    single = config.single
+    if single is None:
+        return {}
+    return {
+        "learned": "clip" if single.volumetric else "image",
+        "sigma": SIGMA,
+        "scales": f"{single.built} of {single.scales}" if single.finished else single.scales,
+        "vae_scales": single.vae_scales,
+        "scale_sizes": [f"{frames}/{width}x{height}" for frames, height, width in single.sizes[: single.built]],
+    }
+
+
 def level_record(config: ModelConfig, number: int) -> dict[str, Any]:
     """The numbers of level `number` (1..L), with the parameters of its networks."""
     level = config.levels[number - 1]
@@ -49,7 +73,7 @@ def level_record(config: ModelConfig, number: int) -> dict[str, Any]:
     return {
         "level": number,
         "frames": level.frames,
-        "size": f"{level.resolution}x{level.resolution}",
+        "size": output_size(config) if config.single else f"{level.resolution}x{level.resolution}",
         "stride": level.stride,
         "rate": str(config.rate(number)),
         "widths": list(level.widths),
@@ -79,6 +103,8 @@ def parameter_counts(config: ModelConfig, number: int) -> tuple[int, dict[str, i
 
     with torch.device("meta"):
         generator, discriminator = build_generator(config, number), build_discriminator(config, number)
+    if config.single is not None:  # of one scale: each patch-GAN scale has its own in training
+        return _count(generator), {"patch": _count(discriminator)}
     parts = getattr(discriminator, "networks", discriminator)
     return _count(generator), {name: _count(part) for name, part in parts.named_children()}
 

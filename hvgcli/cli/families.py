@@ -40,6 +40,7 @@ def require_predictor(model: str, config: ModelConfig) -> None:
     """`UsageError` for a model that makes videos from nothing; `model` is as it was typed."""
     if not config.predictor:
         what = "makes videos from classes" if config.conditional else "makes videos from nothing"
+        what = f"makes variations of one {learned(config)}" if config.single else what
         raise UsageError(f"--model {model} {what}: use hvg generate, or choose --model {DEFAULT_PREDICTOR}")
 
 
@@ -52,12 +53,26 @@ def refuse_predictor(model: str, config: ModelConfig) -> None:
 
 
 def refuse_one_stage(model: str, config: ModelConfig) -> None:
-    """`UsageError` for a model without levels that enlarge."""
+    """`UsageError` for a model without levels that enlarge the user's clips."""
+    if config.single is not None:
+        raise UsageError(
+            f"--model {model} makes variations of one {learned(config)}, and enlarges no other: "
+            f"use hvg generate, or choose --model {DEFAULT_MODEL}"
+        )
     if config.one_stage:
         raise UsageError(f"--model {model} has one stage, which enlarges nothing: choose --model {DEFAULT_MODEL}")
 
 
 def refuse_measuring(model: str, config: ModelConfig) -> None:
-    """`UsageError` for a predictor, whose statistics depend on real clips."""
+    """`UsageError` for a predictor, whose statistics depend on real clips, and for a model of one clip."""
+    if config.single is not None:
+        raise UsageError(
+            f"{model} makes variations of one {learned(config)}: hvg generate measures what it needs for a new length"
+        )
     if config.predictor:
         raise UsageError(f"{model} is a predictor: its statistics are measured in training, and come with its weights")
+
+
+def learned(config: ModelConfig) -> str:
+    """What a model of one clip or image learned: "clip" or "image"."""
+    return "clip" if config.single is not None and config.single.volumetric else "image"

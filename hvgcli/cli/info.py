@@ -1,4 +1,4 @@
-"""`hvg info FILE`: what a video file says about itself, and how it was made."""
+"""`hvg info FILE`: what a video file says about itself, and how it was made; `hvg info MODEL` as `hvg models info`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hvgcli.cli import models
 from hvgcli.cli.options import AsJson, Debug, NoProgress, Quiet
 from hvgcli.cli.output import Output, make_output, one_line
 
@@ -56,16 +57,22 @@ RANGES = {1: "limited", 2: "full"}
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A video, or a folder of numbered PNG frames.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A video, a picture, a folder of numbered PNG frames, or a model.", show_default=False),
+    ],
     as_json: AsJson = False,
     quiet: Quiet = False,
     no_progress: NoProgress = False,
     debug: Debug = False,
 ) -> None:
-    """Describe a video file, and print the command that makes it again if hvg made it."""
+    """Describe a video file or a model, and print the command that makes it again if hvg made it."""
     from hvgcli import video
 
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
+    if is_model(file):
+        models.print_model(output, str(file))
+        return
     found = video.examine(file)
     made = video.provenance(found.files[0] if found.files else file)
     record = {**footage_record(found), "provenance": made, "command": safe_command(made)}
@@ -73,6 +80,14 @@ def info(
         output.emit(record, ident=file)
         return
     _print(output, record, made)
+
+
+def is_model(file: Path) -> bool:
+    """Whether this is the folder of a model, or the name of one where there is no such file."""
+    from hvgcli import hub
+    from hvgcli.checkpoints import CONFIG
+
+    return (file / CONFIG).is_file() if file.exists() else str(file) in hub.available()
 
 
 def footage_record(found: Footage) -> dict[str, Any]:

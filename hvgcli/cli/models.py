@@ -73,12 +73,14 @@ def _preset_rows() -> list[dict[str, Any]]:
 
 def _numbers(config: ModelConfig) -> dict[str, Any]:
     """What lists tell of a model. frames: that it makes; context: frames that it goes on from, or None."""
+    from hvgcli.cli.describe import output_size
+
     return {
         "system": config.system,
         "levels": len(config.levels),
         "context": config.context or None,
         "frames": config.frames,
-        "size": f"{config.resolution}x{config.resolution}",
+        "size": output_size(config),
         "classes": config.num_classes,
     }
 
@@ -94,9 +96,13 @@ def show_info(
     debug: Debug = False,
 ) -> None:
     """Describe a model or preset: levels, sizes, parameters, licence and card."""
+    print_model(make_output(as_json=as_json, quiet=quiet, no_progress=no_progress), model)
+
+
+def print_model(output: Output, model: str) -> None:
+    """Describe a model or preset on `output`."""
     from hvgcli.cli.output import grid
 
-    output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
     record, card = _describe(model)
     if output.mode != "human":
         output.emit({**record, "card": card}, ident=record["sha"] or record["name"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvgcli.cli import values
+from hvgcli.cli.families import learned
 from hvgcli.cli.generating import OF_LEVELS, OF_MOTION, Options
 from hvgcli.cli.output import Output
 from hvgcli.config import ModelConfig
@@ -94,8 +95,7 @@ def check(options: Options, config: ModelConfig) -> None:
     """`UsageError` for options without meaning, and for --mask and --at-scale without --from."""
     single = config.single
     assert single is not None
-    learned = "clip" if single.volumetric else "image"
-    options.refuse(OF_LEVELS, f"has no meaning for {config.name}, which learned one {learned}")
+    options.refuse(OF_LEVELS, f"has no meaning for {config.name}, which learned one {learned(config)}")
     if not single.volumetric:
         options.refuse(OF_MOTION, f"is for videos, and {config.name} learned an image")
     for name, value in (("--at-scale", options.at_scale), ("--mask", options.mask)):

@@ -12,7 +12,8 @@ from hvgcli.cli.output import Output
 from hvgcli.cli.production import device_name
 from hvgcli.cli.single_making import SingleJob
 from hvgcli.cli.targets import Files
-from hvgcli.runtime import choose_device, choose_half
+from hvgcli.errors import ResourceError
+from hvgcli.runtime import choose_device, has_fast_bfloat16, physical_memory
 from hvgcli.sampling import single_lengths
 from hvgcli.sampling.render import to_pixels
 from hvgcli.sampling.single import Single, generate, inject, load_single
@@ -67,17 +68,28 @@ class SingleProduction:
     def run(self, folder: Path, device: str, dtype: str) -> None:
         """Make everything. Errors: `MediaError`, or `PartialFailure` when only some files failed."""
         chosen = choose_device(device)
-        half = choose_half(dtype, chosen, 1)
-        writers = self.delivery.writers(half)
-        self.output.note(f"device {device_name(chosen)}, {'bfloat16' if half[0] else 'float32'}")
+        if chosen.type == "cpu":
+            self._require_memory()
+        half = dtype == "bf16" or (dtype == "auto" and has_fast_bfloat16(chosen))  # 0.5 of 255 from float32, on average
+        writers = self.delivery.writers([half])
+        self.output.note(f"device {device_name(chosen)}, {'bfloat16' if half else 'float32'}")
         image = None if self.job.source is None else self.job.source.read()
-        single = load_single(folder, device=chosen, half=half[0])
+        single = load_single(folder, device=chosen, half=half)
         self._prepare_statistics(single)
 
         def make(numbers: range) -> Iterator[Frames]:
             return self._pieces(single, image, [self.delivery.numbers[number] for number in numbers])
 
-        self.delivery.write(make, writers, half, self.job.batch)
+        self.delivery.write(make, writers, [half], self.job.batch)
+
+    def _require_memory(self) -> None:
+        """`ResourceError` where this machine cannot hold it: it would be killed in the middle."""
+        needed, there = self.job.memory(self._at_a_time()), physical_memory()
+        if there is not None and needed > there:
+            raise ResourceError(
+                f"{self.job.frames} frames of {self.job.size_text} need about {needed / 2**30:.0f} GiB of memory, but "
+                f"this machine has {there / 2**30:.0f}: ask for a smaller --size, fewer --frames or --batch-size 1"
+            )
 
     def _prepare_statistics(self, single: Single) -> None:
         """Find standing statistics for this length in the model or the cache, or measure them."""

@@ -8,7 +8,8 @@ most places are far from an edge in training already.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from hvgcli.checkpoints import load_tensors, save_tensors
 from hvgcli.config import SingleConfig
 from hvgcli.errors import MediaError, WeightsError
 from hvgcli.layers.volume import VolumeNorm
-from hvgcli.models.hp_vae_gan import HpVaeGan, Size
+from hvgcli.models.hp_vae_gan import HpVaeGan, PatchGenerator, Size
 from hvgcli.sampling.single import SeedNoise, Single
 
 LONGEST = 4
@@ -90,18 +91,33 @@ def measure(single: Single, frames: int, *, warn: Warn, progress: Progress = lam
     """Measure, use and keep statistics for videos of `frames` frames.
 
     Scale after scale, over random samples of the scales below with their new statistics. As in training, these
-    are of sigma 1. progress is called with 1 after each sample of a scale.
+    are of sigma 1; and they are computed in float32, so that those that are kept are the same for all precisions.
+    progress is called with 1 after each sample of a scale.
     """
     length = measured_length(single.config, frames)
     sizes = sizes_for(single.config, length)
     volumes: list[Tensor] = []
-    for scale, count in enumerate(passes_for(sizes)):
-        volumes = _record(single, sizes, scale, count, volumes, progress)
+    with _float32(single.network):
+        for scale, count in enumerate(passes_for(sizes)):
+            volumes = _record(single, sizes, scale, count, volumes, progress)
     if single.sha:
         try:
             save_tensors(path_of(single.sha, length), _moments(single.network), {"key": _key(single.sha, length)})
         except MediaError as error:
             warn(f"{error}: these statistics will be measured again")
+
+
+@contextmanager
+def _float32(network: HpVaeGan) -> Iterator[None]:
+    """While the block runs, all generators compute in float32."""
+    parts = [(part, part.compute) for part in network.modules() if isinstance(part, PatchGenerator)]
+    try:
+        for part, _ in parts:
+            part.compute = torch.float32
+        yield
+    finally:
+        for part, before in parts:
+            part.compute = before
 
 
 def _record(

@@ -86,6 +86,8 @@ def _model_weights(folder: Path, level: LevelTraining) -> dict[str, Tensor]:
     A shipped weight is W / sigma already, whose largest singular value is 1, so it can stand for W.
     """
     config = read_model_config(folder)
+    if config.single is not None:
+        raise WeightsError(f"{folder} learned one clip or image: no other model begins with that, give another --from")
     if level.level > len(config.levels):
         raise WeightsError(f"{folder} has levels 1..{len(config.levels)}, so level {level.level} cannot begin with it")
     weights, _ = statistics.from_tensors(read_level(folder, level.level, config=config), None)
