@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hvgcli.cli import values
 from hvgcli.errors import UsageError
-from hvgcli.video import Format
+
+if TYPE_CHECKING:
+    from hvgcli.video import Format
 
 OF_LEVELS = {
     "--class": "class_", "--interpolate": "interpolate", "--levels": "levels", "--passes": "passes", "--piece": "piece",

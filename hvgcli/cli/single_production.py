@@ -109,5 +109,6 @@ class SingleProduction:
         else:
             video = inject(single, image, job.source.scale, seeds, sigma=job.sigma)
             video = job.source.finish(video, image)
-        for start in range(0, job.frames, PIECE):
-            yield to_pixels(video[:, start : start + PIECE])
+        pieces = [to_pixels(video[:, start : start + PIECE]) for start in range(0, job.frames, PIECE)]
+        del video  # in a grid, all videos wait for each other
+        yield from pieces
