@@ -119,7 +119,8 @@ def _numbers(
     last = clock.time(footage.frames - 1) - footage.start
     if not 0 <= start <= last:
         raise UsageError(f"--start {decimal(start)} is outside of {footage.path}: it ends at {decimal(last)} s")
-    there = int((last - start + 1 / (2 * rate)) * rate) + 1  # half a step of slack: times are rounded in files
+    slack = 1 / (2 * max(rate, footage.rate))  # half a frame: times are rounded in files
+    there = int((last - start + slack) * rate) + 1
     if there < window:
         raise MediaError(
             f"{footage.path}: has {there} frames at {decimal(rate)} frames/s from {decimal(start)} s on, "

@@ -60,11 +60,11 @@ class Health:
         recent.append(value)
 
 
-def check_finite(tensors: Iterable[tuple[str, Tensor]], step: int, last_good: int) -> None:
+def check_finite(tensors: Iterable[tuple[str, Tensor]], step: int, last_good: int, advice: str = ADVICE) -> None:
     """`TrainingError` naming the first tensor with a value that is not finite: such a state is not saved."""
     for name, tensor in tensors:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TrainingError(f"step {step}: {name} is not finite any more; {saved_step(last_good)}: {ADVICE}")
+            raise TrainingError(f"step {step}: {name} is not finite any more; {saved_step(last_good)}: {advice}")
 
 
 @dataclass

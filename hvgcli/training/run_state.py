@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hvgcli.checkpoints import atomic, load_tensors, read_json, sha256, write_json, write_tensors
 from hvgcli.errors import HvgError, WeightsError
-from hvgcli.training.health import check_finite
+from hvgcli.training.health import ADVICE, check_finite
 
 
 class Trained(Protocol):
@@ -73,19 +73,26 @@ def state_bytes(level: Trained) -> int:
 
 
 def save_state(
-    run: Path, level: Trained, step: int, keep: int, *, watch: dict[str, Any] | None = None, last_good: int = 0
+    run: Path,
+    level: Trained,
+    step: int,
+    keep: int,
+    *,
+    watch: dict[str, Any] | None = None,
+    last_good: int = 0,
+    advice: str = ADVICE,
 ) -> Path:
     """Write the state after `step` generator updates and its checksum, then drop all but the last `keep`.
 
     Args:
         watch: what early stopping has seen, as JSON values.
-        last_good: step of the state before, for the message.
+        last_good: step of the state before, for the message. advice: what it tells to do.
 
     Errors: `TrainingError` where a value is not finite, `MediaError` where the disk is full or read-only. The
     states so far stay as they are.
     """
     tensors = _tensors(level)
-    check_finite(tensors.items(), step, last_good)
+    check_finite(tensors.items(), step, last_good, advice)
     path = run / f"state-{step:08d}.safetensors"
     header = {"kind": "training state", "step": step, "level": level.level, "watch": watch}
     with atomic(path) as part:

@@ -37,7 +37,7 @@ METRICS = ("reconstruction", "coarse", "kl", "loss_d", "penalty", "loss_g")
 COLUMNS = ("step", "scale", "iteration", "seconds", *METRICS)
 KEEP = 2  # states
 SHEET = 2 + SAMPLES  # videos of a sheet, each about as long to make as a random sample
-ADVICE = "lower the learning rate or use --precision fp32"
+ADVICE = "use --precision fp32, or a preset file with a lower lr"
 STATISTICS_SHARE = 0.1  # of a scale's minutes: a small budget is not spent on standing statistics
 
 
@@ -218,7 +218,8 @@ def _train_scale(
 ) -> bool:
     """Iterate until the scale is over; False where it was stopped before. At least one iteration is made."""
     health, saved_at, reserve = Health(ADVICE), place.spent(), _reserve(level, place)
-    while not place.iteration or not _over(run, place, reserve):
+    last = 0.0  # seconds of an iteration
+    while not place.iteration or not _over(run, place, reserve + last / 2):
         if stop():
             if place.step > place.saved:
                 scalars.sync()
@@ -226,10 +227,11 @@ def _train_scale(
             return False
         started = place.spent()
         metrics = level.update(place.iteration)
+        last = place.spent() - started
         place.iteration += 1
         place.step += 1
         health.check(place.step, metrics, place.saved)
-        row = {"scale": level.scale, "iteration": place.iteration, "seconds": place.spent() - started}
+        row = {"scale": level.scale, "iteration": place.iteration, "seconds": last}
         scalars.write(place.step, row | metrics)
         progress(_progress(run, level.scale, place, metrics))
         if place.spent() - saved_at >= save_seconds:
@@ -294,7 +296,7 @@ def _finish_scale(run: SingleRun, level: ScaleTraining, place: _Place, preview: 
 
 
 def _save(run: SingleRun, level: ScaleTraining, place: _Place, *, finished: bool) -> None:
-    save_state(run.out, level, place.step, KEEP, watch=place.record(finished), last_good=place.saved)
+    save_state(run.out, level, place.step, KEEP, watch=place.record(finished), last_good=place.saved, advice=ADVICE)
     place.saved = place.step
 
 

@@ -16,7 +16,7 @@ from hvgcli.config import SingleConfig, SingleTrainingConfig
 from hvgcli.errors import TrainingError, UsageError
 from hvgcli.sampling.single import generate, load_single
 from hvgcli.training.run_state import states
-from hvgcli.training.single_run import SingleRun, deadline, scale_shares, train_single
+from hvgcli.training.single_run import Progress, SingleRun, deadline, scale_shares, train_single
 
 CPU = torch.device("cpu")
 
@@ -164,3 +164,61 @@ def test_a_budget_ends_a_run_of_many_iterations(tmp_path: Path) -> None:
     assert time.monotonic() - started >= 0.5 * 60 * run.training.minutes
     assert seen == sorted(seen)
     assert read_model_config(tmp_path / "model").single == small_config()
+
+
+class Ticks:
+    """A clock on which every look takes a moment, so that what a run does by it is always the same."""
+
+    def __init__(self, moment: float) -> None:
+        self.moment, self.now = moment, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.moment
+        return self.now
+
+
+@pytest.mark.parametrize(("minutes", "moment"), [(0.2, 0.01), (1.0, 0.1), (0.5, 0.05)])
+def test_a_budget_is_kept_within_5_percent(tmp_path: Path, minutes: float, moment: float) -> None:
+    clock = Ticks(moment)
+    seen: list[Progress] = []
+    run = small_run(tmp_path, iterations=10**6, minutes=minutes)
+    assert train_single(run, device=CPU, progress=seen.append, clock=clock) == "done"
+    assert clock.now == pytest.approx(60 * minutes, rel=0.05)
+    ends = [max(at.seconds for at in seen if at.scale == scale) for scale in range(4)]
+    shares = scale_shares(run.config)
+    for scale, end in enumerate(ends):  # what is kept for statistics and a sheet is a tenth of a scale and more
+        assert end == pytest.approx(60 * minutes * sum(shares[: scale + 1]), rel=0.25)
+        assert end <= 60 * minutes * sum(shares[: scale + 1])
+
+
+def test_a_budget_counts_what_was_before_the_run_and_other_parts_of_it(tmp_path: Path) -> None:
+    clock = Ticks(0.02)
+    clock.now = 3.0  # libraries and the clip
+    run = small_run(tmp_path, iterations=10**6, minutes=0.2)
+    assert train_single(run, device=CPU, clock=clock, stop=StopAfter(20)) == "stopped"
+    before = clock.now
+    later = Ticks(0.02)
+    assert train_single(run, device=CPU, clock=later) == "done"
+    assert before + later.now == pytest.approx(12, rel=0.05)
+
+
+def test_more_minutes_make_the_scale_in_training_longer(tmp_path: Path) -> None:
+    ends: list[float] = []
+    for minutes in (0.1, 0.4):
+        seen: list[Progress] = []
+        out = tmp_path / f"{minutes}"
+        begun = small_run(out, iterations=10**6, minutes=0.1)
+        train_single(begun, device=CPU, clock=Ticks(0.02), stop=StopAfter(3))
+        train_single(
+            small_run(out, iterations=10**6, minutes=minutes), device=CPU, clock=Ticks(0.02), progress=seen.append
+        )
+        ends.append(max(at.seconds for at in seen if at.scale == 0))
+    assert ends[1] > 3 * ends[0]
+
+
+def test_progress_without_a_budget_counts_pixels(tmp_path: Path) -> None:
+    seen: list[float] = []
+    train_single(small_run(tmp_path), device=CPU, progress=lambda progress: seen.append(progress.share))
+    pixels = [frames * height * width for frames, height, width in small_config().sizes]
+    assert seen[:2] == pytest.approx([pixels[0] / sum(pixels) / 2, pixels[0] / sum(pixels)])
+    assert seen[-1] == pytest.approx(1)
