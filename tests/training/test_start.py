@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from predictor_models import tiny_predictor
+from single_models import make_single_model
 from tiny_training import CPU, PRESET, TRAINING, assert_same, finish_run, train
 
 from hvgcli.config import ModelConfig, Preset, ReconstructionConfig, TrainingConfig
@@ -145,3 +146,9 @@ def test_a_model_without_the_level_is_refused(predictor: Path, model1: Path, tmp
     run = Run(tmp_path / "run", PREDICTOR.model, 1, TRAINING, "clips", None, 0, model1)
     with pytest.raises(WeightsError, match="cannot be the start of this run"):
         check_start(run)
+
+
+def test_nothing_begins_with_a_model_of_one_clip(tmp_path: Path) -> None:
+    folder = make_single_model(tmp_path / "single")
+    with pytest.raises(WeightsError, match="learned one clip or image"):
+        start_from(folder, fresh(PRESET.model))
