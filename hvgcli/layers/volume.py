@@ -6,11 +6,14 @@ network serves both.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvgcli.errors import WeightsError
+from hvgcli.layers.few_channels import FEW, to_few, weight_gradient
 from hvgcli.layers.weights import init_orthogonal
 
 SLOPE = 0.2  # of every LeakyReLU; the paper gives none, this is SinGAN's
@@ -21,15 +24,72 @@ SMALL = 20_480  # values of one sample, its width not counted, up to which torch
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Size-keeping convolution: x `(B, I, T, H, W)`, weight `(O, I, t, k, k)` of odd sides -> `(B, O, T, H, W)`.
 
-    The weight is cast to the type of x. A kernel of one frame runs as a 2D convolution of the frames.
+    The weight is cast to the type of x. A kernel of one frame runs as a 2D convolution of the frames. On a CPU,
+    a result of a few channels is at least float32, whatever x is.
     """
+    if x.device.type == "cpu" and len(weight) <= FEW:
+        y: Tensor = _ToFew.apply(x, weight.to(x.dtype))  # type: ignore[no-untyped-call]
+        return y if bias is None else y + bias.to(y.dtype).view(-1, 1, 1, 1)
     dense = weight.to(x.dtype, memory_format=torch.channels_last_3d)
     bias = None if bias is None else bias.to(x.dtype)
     if dense.shape[2] == 1:
         return _framewise(x, dense[:, :, 0], bias)
+    if x.device.type == "cpu" and weight.shape[1] <= FEW and x.requires_grad:
+        return _FromFew.apply(x, dense, bias)  # type: ignore[no-any-return, no-untyped-call]
+    return _library(x, dense, bias)
+
+
+def _library(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """By torch, for kernels of several frames."""
     if _falls_off(x):
-        return _in_halves(x, dense, bias)
-    return F.conv3d(x, dense, bias, padding=[side // 2 for side in dense.shape[2:]])
+        return _in_halves(x, weight, bias)
+    time, *space = (side // 2 for side in weight.shape[2:])
+    if _is_shorter(x, weight):
+        return F.conv3d(F.pad(x, (0, 0, 0, 0, time, time)), weight, bias, padding=(0, *space))
+    return F.conv3d(x, weight, bias, padding=(time, *space))
+
+
+def _is_shorter(x: Tensor, weight: Tensor) -> bool:
+    """Whether torch would give a wrong gradient of the weight: on a CPU, in bfloat16, for several frames, but fewer
+    than the kernel has. oneDNN then leaves values as they were in memory, often not finite (torch 2.13); with zeros
+    put before and after the frames it does not.
+    """
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and 1 < x.shape[2] < weight.shape[2]
+
+
+class _ToFew(torch.autograd.Function):
+    """`to_few`, whose gradient at its input is a convolution from a few channels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return to_few(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        g = g.to(x.dtype, memory_format=torch.channels_last_3d)
+        at_x = transposed(g, weight) if ctx.needs_input_grad[0] else None
+        at_weight = weight_gradient(x, g, weight.shape[2:]) if ctx.needs_input_grad[1] else None
+        return at_x, at_weight
+
+
+class _FromFew(torch.autograd.Function):
+    """A convolution from a few channels, whose gradient at its input is one to a few."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _library(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        at_x = transposed(g, weight).to(x.dtype) if ctx.needs_input_grad[0] else None
+        at_weight = None
+        if ctx.needs_input_grad[1]:  # that of the transposed convolution, with input and output changed round
+            at_weight = mirrored(weight_gradient(g, x, weight.shape[2:]))
+        return at_x, at_weight, g.sum((0, 2, 3, 4)) if ctx.needs_input_grad[2] else None
 
 
 def _framewise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -54,12 +114,17 @@ def _in_halves(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     padded = F.pad(x, (0, 0, margin, margin + height % 2))
     halves = torch.cat((padded[:, :, :, : half + 2 * margin], padded[:, :, :, half:]))
     y = F.conv3d(halves, weight, bias, padding=(time, 0, across))
-    return torch.cat((y[:1], y[1:]), dim=3)[:, :, :, :height]
+    return torch.cat((y[:1], y[1:, :, :, : height - half]), dim=3)
 
 
 def transposed(g: Tensor, weight: Tensor) -> Tensor:
     """The transpose of `convolve` without bias: g `(B, O, T, H, W)` -> `(B, I, T, H, W)`, differentiable in both."""
-    return convolve(g, weight.flip((2, 3, 4)).transpose(0, 1), None)
+    return convolve(g, mirrored(weight), None)
+
+
+def mirrored(weight: Tensor) -> Tensor:
+    """The weight `(I, O, t, k, k)` of the transposed convolution, for that of a convolution, `(O, I, t, k, k)`."""
+    return weight.flip((2, 3, 4)).transpose(0, 1)
 
 
 class VolumeConv(nn.Conv3d):

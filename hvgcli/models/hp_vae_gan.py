@@ -53,7 +53,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = cast(x, self.compute)
         for block in self.blocks:
-            x = F.leaky_relu(block(x), SLOPE)
+            x = F.leaky_relu_(block(x), SLOPE)
         return wide(self.to_mean(x)), wide(self.to_log_var(x))
 
 

@@ -191,7 +191,9 @@ class ScaleTraining:
         mean, log_var = encoder(self.real(0, part))
         if noise is None:
             return mean, None
-        z = losses.sample_latent(mean, log_var, noise(0, self.sizes[0]))
+        # in the memory order of the mean: mixed orders are five times slower
+        drawn = noise(0, self.sizes[0]).contiguous(memory_format=torch.channels_last_3d)
+        z = losses.sample_latent(mean, log_var, drawn)
         return z, losses.patch_kl(mean, log_var)
 
     @torch.no_grad()
