@@ -36,9 +36,8 @@ def to_few(x: Tensor, weight: Tensor) -> Tensor:
         planes = (kernel @ places[first * area : last * area].t()).view(*sides, out_channels, -1, *size[1:])
         _clear_edges(planes, first, size[0])
         flat = planes.view(-1, out_channels, (last - first) * area)
-        for number, (to, of) in enumerate(
-            _shifts(_triple(sides), _triple(size), first * area, last * area, len(places))
-        ):
+        shifts = _shifts(sides, size, first * area, last * area, len(places))
+        for number, (to, of) in enumerate(shifts):
             y[:, to] += flat[number, :, of]
     return y.view(out_channels, batch, *size).transpose(0, 1)
 
@@ -54,9 +53,8 @@ def weight_gradient(x: Tensor, g: Tensor, sides: tuple[int, ...]) -> Tensor:
     gradient = g.new_zeros(rows, x.shape[1])
     for first, last in _parts(batch * size[0], rows * area):
         planes = g.new_zeros(rows // out_channels, out_channels, (last - first) * area)
-        for number, (to, of) in enumerate(
-            _shifts(_triple(sides), _triple(size), first * area, last * area, len(places))
-        ):
+        shifts = _shifts(sides, size, first * area, last * area, len(places))
+        for number, (to, of) in enumerate(shifts):
             planes[number, :, of] = flat[:, to]
         _clear_edges(planes.view(*sides, out_channels, -1, *size[1:]), first, size[0])
         gradient = gradient + planes.view(rows, -1) @ places[first * area : last * area]
