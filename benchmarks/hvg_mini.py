@@ -99,7 +99,7 @@ def real_rows(sets: Sets, sides: list[tuple[int, int]], trials: int) -> list[Par
     ]
 
 
-def criteria_parts(sets: Sets, models: list[str], trials: int) -> list[Part]:
+def criteria_parts(sets: Sets, models: list[str], sides: list[tuple[int, int]], trials: int) -> list[Part]:
     """(a) to (f), but for the parts of (c), which are in the rows."""
     shas = [sets.model(name).sha for name in models]
 
@@ -112,6 +112,7 @@ def criteria_parts(sets: Sets, models: list[str], trials: int) -> list[Part]:
     return [
         part("classes", lambda: criteria.probed(sets, models, SIGMAS), sets.extra),
         part("motion", lambda: criteria.motion(sets, models, SIGMAS), sets.extra),
+        Part("outlines", lambda: [sets.pool(LONG).described, sides], lambda: criteria.outlines_motion(sets, sides)),
         part("against", lambda: {name: measure() for name, measure in pairs.items()}, trials),
         part("grounding", lambda: {name: measure() for name, measure in errors.items()}),
         part("copies", lambda: criteria.copies(sets, models, SIGMAS), sets.extra),
@@ -164,11 +165,9 @@ def load_sets(options: argparse.Namespace) -> Sets:
 def outlines(model: str) -> list[tuple[int, int]]:
     """(side, frames of the video for one of it) of the levels below the last, the largest first; 32 for one level."""
     config = read_model_config(resolve(model))
-    last = len(config.levels)
-    factor = config.frame_factor
-    return [
-        (config.levels[level - 1].resolution, factor(last) // factor(level)) for level in range(last - 1, 0, -1)
-    ] or [(32, 2)]
+    last, factor = len(config.levels), config.frame_factor
+    below = range(last - 1, 0, -1)
+    return [(config.levels[level - 1].resolution, factor(last) // factor(level)) for level in below] or [(32, 2)]
 
 
 def parsed() -> argparse.Namespace:
@@ -200,11 +199,11 @@ def main() -> None:
     file = options.out.with_suffix(".json")
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     sets = load_sets(options)
-    models = [options.model, options.against]
+    models, sides = [options.model, options.against], outlines(options.model)
     parts = [
         *generated_rows(sets, models, options.trials),
-        *criteria_parts(sets, models, options.trials),
-        *real_rows(sets, outlines(options.model), options.trials),
+        *criteria_parts(sets, models, sides, options.trials),
+        *real_rows(sets, sides, options.trials),
     ]
     result |= {"machine": describe(), "protocol": protocol(sets, models, options), "order": [p.name for p in parts]}
     names = [name.strip() for name in options.rows.split("/") if name.strip()]

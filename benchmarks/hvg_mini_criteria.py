@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hvg_mini_sets import CPU, LONG, SHORT, Gathered, Sets
+from hvg_mini_sets import BATCH, CPU, LONG, SHORT, Gathered, Sets, outline_enlarged
 from torch import Tensor
 
 from hvgcli.data.pyramid import subsample_time
@@ -17,7 +17,7 @@ from hvgcli.metrics.bootstrap import interval, over_takes
 from hvgcli.metrics.estimate import Estimate
 from hvgcli.metrics.frechet import Projection, frechet_of_features, principal_components
 from hvgcli.metrics.kernel import squared_discrepancy
-from hvgcli.metrics.motion import class_means, within_factor
+from hvgcli.metrics.motion import change_energy, class_means, within_factor
 from hvgcli.metrics.nearest import QUANTILES, Nearest, nearest, share_nearer
 from hvgcli.metrics.probe import LinearProbe, fit_probe, recalls
 from hvgcli.metrics.similarity import ssim
@@ -309,6 +309,24 @@ def motion(sets: Sets, models: Sequence[str], sigmas: Sequence[float], factor: f
             within = sum(within_factor(value, factor) for value in ratios.values())
             found[titled(model, sigma)] = {"energy": made, "ratio": ratios, "within": within}
     return found
+
+
+def outlines_motion(sets: Sets, sides: Sequence[tuple[int, int]]) -> Found:
+    """Change energy of enlarged outlines of training windows, by that of the windows themselves, for each class.
+
+    What is missing to 1 is in detail that moves, and can only come from the levels above the outline.
+    """
+    videos = sets.pool(LONG)
+    names: list[str] = []
+    energies: dict[tuple[int, int] | None, list[Tensor]] = {None: []} | {side: [] for side in sides}
+    for part in videos.batches(BATCH):
+        assert part.labels is not None
+        names += [videos.classes[label] for label in part.labels.tolist()]
+        for side, values in energies.items():
+            values.append(change_energy(part.frames if side is None else outline_enlarged(part.frames, *side)))
+    means = {side: class_means(torch.cat(values), names) for side, values in energies.items()}
+    whole = means[None]
+    return {f"{side[0]}x{side[0]}": {name: means[side][name] / whole[name] for name in whole} for side in sides}
 
 
 def class_energies(videos: Gathered) -> dict[str, float]:

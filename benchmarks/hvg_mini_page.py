@@ -172,6 +172,8 @@ def classes(parts: Found, model: str, other: str) -> list[str]:
     real = "real held-out windows"
     head = ["class", "held out", "named: real", *(f"named: {t}" for t in titles)]
     head += ["real energy", *(f"energy / real: {t}" for t in titles)]
+    bounds = {side: found for side, found in parts.get("outlines", {}).items() if "x" in side}
+    head += [f"energy / real: clips of {side}, enlarged" for side in bounds]
     rows = [
         [
             name,
@@ -180,11 +182,12 @@ def classes(parts: Found, model: str, other: str) -> list[str]:
             *(class_cell(named[title], name) for title in titles),
             number(moving["real"][name]),
             *(ratio_cell(moving[title]["ratio"].get(name)) for title in titles),
+            *(number(found.get(name), 2) for found in bounds.values()),
         ]
         for name in sorted(moving["real"])
     ]
     total = ["all", "", percent(named[real]["share"]), *(percent(named[t]["mean_of_classes"]) for t in titles), ""]
-    rows.append([*total, *(f"{moving[t]['within']} of {len(moving[t]['ratio'])}" for t in titles)])
+    rows.append([*total, *(f"{moving[t]['within']} of {len(moving[t]['ratio'])}" for t in titles), *[""] * len(bounds)])
     return [
         "## Classes and motion, 48 frames",
         "",
@@ -192,7 +195,8 @@ def classes(parts: Found, model: str, other: str) -> list[str]:
         "Named: the share of videos of a class that multinomial logistic regression on the features of training "
         "windows names rightly (all of these classes at once), and what the others are most often taken for. Energy: "
         "mean square of the change from a frame to the next, 8-bit units; of held-out windows, or of training windows "
-        "where there are none of the class. Outside of a factor 2 in bold.",
+        "where there are none of the class. Outside of a factor 2 in bold. Enlarged clips are training windows: what "
+        "they lack is in detail that moves, which an outline does not have.",
         "",
     ]
 
@@ -236,14 +240,25 @@ def unrolled(parts: Found) -> list[str]:
         "Both against the first and the last 12 frames of the held-out windows together.",
         "",
         *table(
-            ["mean spectrum within the real clips' 5 to 95 %", *(f"frame {n}" for n in numbers), "lowest, highest, dB"],
             [
-                [name.removesuffix(", 48 frames"), *(percent(found[n]["within"]) for n in numbers), excess(found)]
+                "mean spectrum within the real clips' 5 to 95 %",
+                *(f"frame {n}" for n in numbers),
+                "outside, dB",
+                "below the real mean, dB",
+            ],
+            [
+                [
+                    name.removesuffix(", 48 frames"),
+                    *(percent(found[n]["within"]) for n in numbers),
+                    excess(found),
+                    lack(found),
+                ]
                 for name, found in spectra.items()
             ],
         ),
         "Share of the frequencies below the top octave (under 0.25 cycles/pixel) at which the mean spectrum in dB of "
-        "the videos is between the quantiles 5 % and 95 % of the held-out windows; and how far it lies outside.",
+        "the videos is between the quantiles 5 % and 95 % of the held-out windows; how far it lies outside at most, below and above; and how "
+        "far below their mean it is in the lowest, middle and highest third of these frequencies.",
         "",
     ]
 
@@ -252,6 +267,12 @@ def excess(found: Found) -> str:
     """The largest excess below and above, of all frames."""
     low, high = zip(*(part["excess_db"] for part in found.values()), strict=True)
     return f"{min(low):.1f}, {max(high):+.1f}"
+
+
+def lack(found: Found) -> str:
+    """Mean distance below the real mean in each third of the frequencies, over all frames."""
+    thirds = zip(*(part["below_real_mean_db"] for part in found.values()), strict=True)
+    return ", ".join(f"{sum(third) / len(third):.1f}" for third in thirds)
 
 
 def grounded(parts: Found, model: str) -> list[str]:

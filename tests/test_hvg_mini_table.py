@@ -268,6 +268,7 @@ def test_a_whole_table_and_again(
     first = json.loads(out.with_suffix(".json").read_text())
     assert set(first["parts"]) == set(first["order"])
     assert first["parts"]["classes"]["one, sigma 0.5"]["videos"] == 6
+    assert 0 < first["parts"]["outlines"]["8x8"]["cat"] < 1
     capsys.readouterr()
     table.main.main()
     assert "[1/" not in capsys.readouterr().err
