@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +41,27 @@ def write_model(
     part.load_state_dict({key: weights[key] for key in part.state_dict()}, assign=True)
     bake_spectral_norm(part)
     described = replace(model, levels=(made,))
-    write_model_config(folder, described)
-    write_level(folder, 1, part.state_dict(), training)
-    finish_model(folder, card(described, source, training))
+    with _replaced(folder) as new:
+        write_model_config(new, described)
+        write_level(new, 1, part.state_dict(), training)
+        finish_model(new, card(described, source, training))
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` when the block is done, so that a whole model is there."""
+    new, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
+    try:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir(parents=True)
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def card(model: ModelConfig, source: str, training: dict[str, Any]) -> str:
