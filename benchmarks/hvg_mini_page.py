@@ -257,8 +257,9 @@ def unrolled(parts: Found) -> list[str]:
             ],
         ),
         "Share of the frequencies below the top octave (under 0.25 cycles/pixel) at which the mean spectrum in dB of "
-        "the videos is between the quantiles 5 % and 95 % of the held-out windows; how far it lies outside at most, below and above; and how "
-        "far below their mean it is in the lowest, middle and highest third of these frequencies.",
+        "the videos is between the quantiles 5 % and 95 % of the held-out windows; how far it lies outside at most, "
+        "below and above; and how far below their mean it is in the lowest, middle and highest third of these "
+        "frequencies.",
         "",
     ]
 
