@@ -57,8 +57,12 @@ def random_path(network: HpVaeGan, noise: Callable[[int, Size], Tensor], sizes: 
 
 
 @torch.no_grad()
-def record_statistics(network: HpVaeGan, recorded: range, *, passes: int = PASSES) -> None:
+def record_statistics(
+    network: HpVaeGan, recorded: range, *, passes: int = PASSES, enough: Callable[[], bool] = lambda: False
+) -> None:
     """Record the standing statistics of the scales `recorded`, over random samples up to the last of them.
+
+    passes: as many samples, or fewer where `enough` says so after one.
 
     The scales below use those that they have. All are in inference mode afterwards. These are statistics of
     random samples alone: those of the reconstruction are so far from them at the patch-VAE scales that neither
@@ -74,8 +78,10 @@ def record_statistics(network: HpVaeGan, recorded: range, *, passes: int = PASSE
     for number in range(passes):
         noise = SeedNoise([f"statistics {number}"], network.latent, device)
         random_path(network, noise, network.config.sizes, recorded.stop)
+        if enough():
+            break
     for norm in norms:
-        norm.end_recording(passes)
+        norm.end_recording(number + 1)
     network.eval()
 
 

@@ -218,8 +218,8 @@ def _train_scale(
 ) -> bool:
     """Iterate until the scale is over; False where it was stopped before. At least one iteration is made."""
     health, saved_at, reserve = Health(ADVICE), place.spent(), _reserve(level, place)
-    last = 0.0  # seconds of an iteration
-    while not place.iteration or not _over(run, place, reserve + last / 2):
+    last = 0.0  # seconds of an iteration: none is begun that would not fit
+    while not place.iteration or not _over(run, place, reserve + last):
         if stop():
             if place.step > place.saved:
                 scalars.sync()
@@ -275,17 +275,14 @@ def _reserve(level: ScaleTraining, place: _Place) -> float:
     return SHEET * once + statistics
 
 
-def _passes(level: ScaleTraining, place: _Place) -> int:
-    """Passes for standing statistics: as many as what is left of the scale's time lets, if there is a budget."""
-    if not place.until:
-        return PASSES
-    once = max(1e-6, _pass_seconds(level, place.clock))
-    return max(1, min(PASSES, int((place.until - place.spent()) / once) - SHEET))
-
-
 def _finish_scale(run: SingleRun, level: ScaleTraining, place: _Place, preview: Callable[[int, Path], None]) -> None:
     """Record the standing statistics, write the model of the scales so far, and show samples of it."""
-    record_statistics(level.network, level.recorded, passes=_passes(level, place))
+    sheet_seconds = SHEET * _pass_seconds(level, place.clock) if place.until else 0.0
+
+    def enough() -> bool:
+        return bool(place.until) and place.spent() + sheet_seconds >= place.until
+
+    record_statistics(level.network, level.recorded, enough=enough)
     training = {"iterations": place.step, "seconds": round(place.spent()), "seed": run.seed, "version": __version__}
     write_model(run.out / "model", run.model, level.network, level.scale + 1, run.source, training)
     sheet = write_preview(run.out, level)

@@ -50,13 +50,23 @@ def orientation(frame: VideoFrame) -> Orientation:
     Source: ISO/IEC 14496-12, section 6.2.2: a stored pixel (p, q) is shown at (a p + c q, b p + d q).
     """
     try:
-        matrix = cast("Mapping[str, Buffer]", frame.side_data)["DISPLAYMATRIX"]
+        side_data = cast("Mapping[str, Buffer]", frame.side_data)
+    except ValueError:  # it has a kind that PyAV does not know (18.1: Exif, in pictures of cameras)
+        return _turned(frame.rotation)
+    try:
+        matrix = side_data["DISPLAYMATRIX"]
         a, b, _, c, d = struct.unpack("=9i", bytes(matrix))[:5]
     except (KeyError, struct.error):
         return Orientation()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, mirror_rows=d < 0, mirror_columns=a < 0)
     return Orientation(True, mirror_rows=b < 0, mirror_columns=c < 0)
+
+
+def _turned(degrees: int) -> Orientation:
+    """A turn counterclockwise, to the nearest quarter; PyAV does not tell whether there is a mirroring too."""
+    quarters = round(degrees / 90) % 4
+    return Orientation(quarters % 2 == 1, mirror_rows=quarters in (1, 2), mirror_columns=quarters in (2, 3))
 
 
 def upright(image: Samples, turn: Orientation) -> Samples:
