@@ -327,7 +327,9 @@ def test_a_model_that_has_gone_is_made_again(hvg: Call, tmp_path: Path) -> None:
     assert same(weights(tmp_path / "run"), before)
 
 
-def test_another_run_in_the_folder_is_refused_and_stays(hvg: Call, tmp_path: Path, make_clip) -> None:
+def test_another_run_in_the_folder_is_refused_and_stays(
+    hvg: Call, tmp_path: Path, make_clip: Callable[..., Path]
+) -> None:
     assert hvg()[0] == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     other = make_clip(tmp_path / "other.mp4", frames=12, size=(24, 32), rate=Fraction(24), seed=5)
