@@ -44,7 +44,8 @@ def hvg(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 
 
 def film(path: Path, frames: np.ndarray, rate: int = 24) -> Path:
-    return lossless(path, frames, [round(1000 * n / rate) for n in range(len(frames))])
+    lossless(path, frames, [round(1000 * n / rate) for n in range(len(frames))])
+    return path
 
 
 def one_line(errors: str) -> str:
