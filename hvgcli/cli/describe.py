@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgcli import checkpoints
-from hvgcli.cli.single_call import SIGMA
+from hvgcli.cli.generating.single import SIGMA
 from hvgcli.config import LevelConfig, ModelConfig, OneStageConfig, SingleConfig
 
 CARD_LIMIT = 64 << 10  # bytes of a card that are read

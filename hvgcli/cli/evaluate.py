@@ -129,9 +129,9 @@ def evaluate(
     from hvgcli.runtime import tune_allocator
 
     tune_allocator()
-    from hvgcli.cli.evaluation import carry_out
-    from hvgcli.cli.evaluation_request import Request, parse_best_of, parse_size
-    from hvgcli.cli.evaluation_single import usual_num
+    from hvgcli.cli.evaluating.request import Request, parse_best_of, parse_size
+    from hvgcli.cli.evaluating.run import carry_out
+    from hvgcli.cli.evaluating.single import usual_num
     from hvgcli.cli.values import parse_sigmas, parse_time
     from hvgcli.metrics.protocol import parse_metrics
 

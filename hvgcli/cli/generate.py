@@ -140,8 +140,10 @@ def generate(
 ) -> None:
     """Generate videos of a class, or variations of one clip or image: the same ones for the same seeds."""
     from hvgcli.checkpoints import read_model_config
-    from hvgcli.cli import families, hierarchy_call, single_call
-    from hvgcli.cli.generating import Options
+    from hvgcli.cli import families
+    from hvgcli.cli.generating import hierarchy as hierarchy_call
+    from hvgcli.cli.generating import single as single_call
+    from hvgcli.cli.generating.options import Options
     from hvgcli.hub import resolve
     from hvgcli.runtime import tune_allocator
 

@@ -120,7 +120,10 @@ def predict(
         if value is not None:
             values.check_count(name, value)
 
-    from hvgcli.cli import making, predict_run, predicting, targets  # from here on torch is needed
+    from hvgcli.cli import targets  # from here on torch is needed
+    from hvgcli.cli.generating import making
+    from hvgcli.cli.predicting import making as predicting
+    from hvgcli.cli.predicting import run as predict_run
 
     seeds = predicting.choose_seeds(None if seed is None else values.parse_seeds(seed), num)
     request = predicting.Request(

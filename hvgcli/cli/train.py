@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from hvgcli.cli import training_options as given
 from hvgcli.cli.families import SYSTEMS, check_system, complete_system
 from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, examples
 from hvgcli.cli.output import make_output
-from hvgcli.cli.training_options import log_kinds, read_notes, training_changes
-from hvgcli.cli.training_request import Keeping, Limits, Machine, Request
-from hvgcli.cli.training_run import carry_out
+from hvgcli.cli.training import options as given
+from hvgcli.cli.training.options import log_kinds, read_notes, training_changes
+from hvgcli.cli.training.request import Keeping, Limits, Machine, Request
+from hvgcli.cli.training.run import carry_out
 from hvgcli.cli.values import one_of
 from hvgcli.config.one_stage import DECOMPOSITIONS, RECURRENT_UNITS
 from hvgcli.errors import UsageError

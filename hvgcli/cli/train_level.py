@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from hvgcli.cli import training_options as given
 from hvgcli.cli.families import HIERARCHY
 from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, examples
 from hvgcli.cli.output import make_output
-from hvgcli.cli.training_options import log_kinds, read_notes, training_changes
-from hvgcli.cli.training_request import Keeping, Limits, Machine, Request
-from hvgcli.cli.training_run import carry_out
+from hvgcli.cli.training import options as given
+from hvgcli.cli.training.options import log_kinds, read_notes, training_changes
+from hvgcli.cli.training.request import Keeping, Limits, Machine, Request
+from hvgcli.cli.training.run import carry_out
 
 EPILOG = examples(
     "hvg train-level 1 --data clips/ --preset hvg-mini --out runs/level1",

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from hvgcli.cli import training_options as given
 from hvgcli.cli.options import AsJson, Debug, DryRun, NoProgress, Quiet, complete_single_preset, examples, option
 from hvgcli.cli.output import make_output
-from hvgcli.cli.training_options import log_kinds
+from hvgcli.cli.training import options as given
+from hvgcli.cli.training.options import log_kinds
 from hvgcli.cli.values import parse_rate, parse_time
 
 DEFAULT_PRESET = "hp-vae-gan-mini"
@@ -110,8 +110,8 @@ def train_single(
     from hvgcli.runtime import choose_device, tune_allocator
 
     tune_allocator()
-    from hvgcli.cli.train_single_request import Request
-    from hvgcli.cli.train_single_run import carry_out
+    from hvgcli.cli.training.single_request import Request
+    from hvgcli.cli.training.single_run import carry_out
 
     request = Request(
         input=input_,

@@ -146,7 +146,7 @@ def upscale(
         if value is not None:
             values.check_count(name, value)
 
-    from hvgcli.cli import upscaling  # from here on torch is needed
+    from hvgcli.cli.upscaling import run as upscaling  # from here on torch is needed
 
     request = upscaling.Request(
         model=model,

@@ -21,7 +21,7 @@ from PIL import Image
 from predictor_models import make_predictor
 
 from hvgcli.cli.main import run
-from hvgcli.cli.predict_pictures import MADE, REAL
+from hvgcli.cli.predicting.pictures import MADE, REAL
 from hvgcli.data.windows import to_float
 from hvgcli.sampling.hierarchy import Hierarchy, load
 from hvgcli.sampling.predict import Draw, draw_latents, predictor, prepare

@@ -21,7 +21,7 @@ from small_single import small_config
 
 from hvgcli.checkpoints import load_tensors, read_model_config, verify
 from hvgcli.cli.main import run
-from hvgcli.cli.train_single_request import UNLIMITED, model_name
+from hvgcli.cli.training.single_request import UNLIMITED, model_name
 from hvgcli.config import ModelConfig, SinglePreset, SingleTrainingConfig, to_dict
 from hvgcli.sampling.single import generate, load_single
 from hvgcli.training.run_state import states

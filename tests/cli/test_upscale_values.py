@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from patterns import moving_pattern
 
-from hvgcli.cli.upscale_files import Item, check_distinct, find_inputs, kind_of, target_of
-from hvgcli.cli.upscaling import chosen_frames
+from hvgcli.cli.upscaling.files import Item, check_distinct, find_inputs, kind_of, target_of
+from hvgcli.cli.upscaling.run import chosen_frames
 from hvgcli.cli.values import parse_tile, parse_time
 from hvgcli.errors import UsageError
 from hvgcli.video.footage import Footage, examine

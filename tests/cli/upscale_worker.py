@@ -10,8 +10,8 @@ import io
 import json
 import sys
 
-from hvgcli.cli import upscaling  # noqa: F401  # the answer to the first line does not wait for torch
 from hvgcli.cli.main import run
+from hvgcli.cli.upscaling import run as upscaling  # noqa: F401  # the answer to the first line does not wait for torch
 
 print("ready", flush=True)
 for line in sys.stdin:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_training import QUIET, train, write_preset
 
-from hvgcli.cli.training_run import check_compiler
+from hvgcli.cli.training.run import check_compiler
 from hvgcli.errors import ResourceError
 
 

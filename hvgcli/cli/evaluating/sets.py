@@ -11,7 +11,7 @@ import torch
 
 from hvgcli.checkpoints import read_model_config
 from hvgcli.cli import values
-from hvgcli.cli.evaluation_request import Request, short_name
+from hvgcli.cli.evaluating.request import Request, short_name
 from hvgcli.cli.output import Output
 from hvgcli.config import ModelConfig
 from hvgcli.data.clips import ClipIndex, scan

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from hvgcli import __version__
-from hvgcli.cli.making import BASE_BYTES
+from hvgcli.cli.generating.making import BASE_BYTES
+from hvgcli.cli.generating.production import device_name
 from hvgcli.cli.output import Output
-from hvgcli.cli.production import device_name
 from hvgcli.cli.targets import unwanted
-from hvgcli.cli.upscale_files import (
+from hvgcli.cli.upscaling.files import (
     STANDARD,
     Item,
     check_apart,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from hvgcli.cli import values
 from hvgcli.cli.families import learned
-from hvgcli.cli.generating import OF_LEVELS, OF_MOTION, Options
+from hvgcli.cli.generating.options import OF_LEVELS, OF_MOTION, Options
 from hvgcli.cli.output import Output
 from hvgcli.config import ModelConfig
 from hvgcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from hvgcli.cli.single_making import SingleJob
+    from hvgcli.cli.generating.single_making import SingleJob
 
 SIGMA = 1.0  # its standing statistics are those of this one
 
@@ -22,7 +22,8 @@ def call(options: Options, folder: Path, config: ModelConfig, output: Output) ->
     """Make what `options` ask of the model in `folder`, or say what would be made."""
     job = plan(options, folder, config)
 
-    from hvgcli.cli import making, single_production, targets
+    from hvgcli.cli import targets
+    from hvgcli.cli.generating import making, single_production
 
     files = targets.choose_files(
         job.names(),
@@ -58,7 +59,9 @@ def plan(options: Options, folder: Path, config: ModelConfig) -> SingleJob:
     rate = config.rate() if options.fps is None else values.parse_rate(options.fps)
 
     from hvgcli.checkpoints import model_sha  # from here on torch is needed
-    from hvgcli.cli import predicting, single_making, single_source, targets
+    from hvgcli.cli import targets
+    from hvgcli.cli.generating import single_making, single_source
+    from hvgcli.cli.predicting import making as predicting
     from hvgcli.hub import available
     from hvgcli.sampling.single import output_sizes, usual_size
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hvgcli.checkpoints import read_json, read_model_config
-from hvgcli.cli.evaluation_request import CLIPS, NUM, SPLITS, Request, short_name
+from hvgcli.cli.evaluating.request import CLIPS, NUM, SPLITS, Request, short_name
 from hvgcli.cli.output import Output
 from hvgcli.config import ModelConfig, SingleConfig
 from hvgcli.data.excerpt import decimal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hvgcli.cli import values
-from hvgcli.cli.generating import OF_SINGLE, Options
+from hvgcli.cli.generating.options import OF_SINGLE, Options
 from hvgcli.cli.output import Output
 from hvgcli.config import ModelConfig
 
@@ -26,7 +26,8 @@ def call(options: Options, folder: Path, config: ModelConfig, output: Output) ->
     rate = config.rate(level) if options.fps is None else values.parse_rate(options.fps)
 
     from hvgcli.checkpoints import model_sha  # from here on torch is needed
-    from hvgcli.cli import making, production, targets
+    from hvgcli.cli import targets
+    from hvgcli.cli.generating import making, production
     from hvgcli.hub import available
     from hvgcli.sampling.render import Request
 

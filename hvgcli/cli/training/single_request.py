@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hvgcli.cli.upscale_files import STANDARD, Item, find_inputs, scratch_folder
+from hvgcli.cli.upscaling.files import STANDARD, Item, find_inputs, scratch_folder
 from hvgcli.config import SingleConfig, SinglePreset, SingleTrainingConfig
 from hvgcli.data.excerpt import decimal
 from hvgcli.data.single import SingleClip, fit, read_clip

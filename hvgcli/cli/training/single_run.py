@@ -11,9 +11,9 @@ import torch
 
 from hvgcli.checkpoints import CHECKSUMS, read_model_config
 from hvgcli.cli.output import Advance, Output
-from hvgcli.cli.train_single_plan import emit_plan
-from hvgcli.cli.train_single_request import Request, planned
-from hvgcli.cli.training_run import has_tensorboard, stopping
+from hvgcli.cli.training.run import has_tensorboard, stopping
+from hvgcli.cli.training.single_plan import emit_plan
+from hvgcli.cli.training.single_request import Request, planned
 from hvgcli.training.single_run import Progress, SingleRun, check_claim, train_single
 
 LINE_SECONDS = 60.0  # between two lines where no bar is shown

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hvgcli.cli.predicting import source_digest
+from hvgcli.cli.predicting.making import source_digest
 from hvgcli.cli.values import LARGEST_SIDE, check_frames
 from hvgcli.config import ModelConfig, SingleConfig
 from hvgcli.data.cache import resize_uint8

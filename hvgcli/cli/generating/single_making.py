@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hvgcli import __version__
-from hvgcli.cli.making import BASE_BYTES, seeds_text
-from hvgcli.cli.single_source import Source
+from hvgcli.cli.generating.making import BASE_BYTES, seeds_text
+from hvgcli.cli.generating.single_source import Source
 from hvgcli.cli.targets import NAME, slug
 from hvgcli.config import ModelConfig, SingleConfig
 from hvgcli.hub import DEFAULT_MODEL

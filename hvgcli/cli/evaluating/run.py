@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hvgcli.cli.evaluation_prediction import KINDS_OF_BEST, check_best_of, score_continuations
-from hvgcli.cli.evaluation_request import Request
-from hvgcli.cli.evaluation_sets import Sets, find_sets, left_out_lines, prepare
-from hvgcli.cli.evaluation_single import check_no_single, evaluate_single, find_single
-from hvgcli.cli.evaluation_table import show
+from hvgcli.cli.evaluating.prediction import KINDS_OF_BEST, check_best_of, score_continuations
+from hvgcli.cli.evaluating.request import Request
+from hvgcli.cli.evaluating.sets import Sets, find_sets, left_out_lines, prepare
+from hvgcli.cli.evaluating.single import check_no_single, evaluate_single, find_single
+from hvgcli.cli.evaluating.table import show
 from hvgcli.cli.output import Output
 from hvgcli.errors import DataError, MediaError, UsageError
 from hvgcli.metrics import pairs as pairwise

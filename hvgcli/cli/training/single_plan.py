@@ -8,7 +8,7 @@ import torch
 
 from hvgcli.cli.describe import parameter_counts
 from hvgcli.cli.output import Output, grid
-from hvgcli.cli.training_plan import mebibytes
+from hvgcli.cli.training.plan import mebibytes
 from hvgcli.config import SinglePreset, to_dict
 from hvgcli.training.single_memory import clip_bytes, scale_bytes
 from hvgcli.training.single_run import SingleRun, scale_shares

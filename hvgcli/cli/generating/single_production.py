@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hvgcli.cli.delivery import Delivery
+from hvgcli.cli.generating.delivery import Delivery
+from hvgcli.cli.generating.production import device_name
+from hvgcli.cli.generating.single_making import SingleJob
 from hvgcli.cli.output import Output
-from hvgcli.cli.production import device_name
-from hvgcli.cli.single_making import SingleJob
 from hvgcli.cli.targets import Files
 from hvgcli.errors import ResourceError
 from hvgcli.runtime import choose_device, has_fast_bfloat16, physical_memory

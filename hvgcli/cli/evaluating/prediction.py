@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hvgcli.cli.evaluation_request import CLIPS, Request
-from hvgcli.cli.evaluation_sets import Sets, left_out_lines
+from hvgcli.cli.evaluating.request import CLIPS, Request
+from hvgcli.cli.evaluating.sets import Sets, left_out_lines
 from hvgcli.cli.output import Output
 from hvgcli.errors import UsageError
 from hvgcli.metrics import best_of

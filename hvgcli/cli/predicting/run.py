@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from hvgcli.checkpoints import model_sha
+from hvgcli.cli.generating.production import device_name
 from hvgcli.cli.output import Advance, Output
-from hvgcli.cli.predict_pictures import next_frames
-from hvgcli.cli.predicting import Job, Request, Target, find_moment, source_digest
-from hvgcli.cli.production import device_name
-from hvgcli.cli.upscale_files import STANDARD, find_inputs, goes_to_stdout, scratch_folder
+from hvgcli.cli.predicting.making import Job, Request, Target, find_moment, source_digest
+from hvgcli.cli.predicting.pictures import next_frames
+from hvgcli.cli.upscaling.files import STANDARD, find_inputs, goes_to_stdout, scratch_folder
 from hvgcli.config import ModelConfig
 from hvgcli.data.cuts import find_cuts
 from hvgcli.data.excerpt import Excerpt, decimal

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hvgcli import __version__
-from hvgcli.cli.making import RANDOM_SEEDS, count_up, seeds_text
-from hvgcli.cli.predict_pictures import Layout
+from hvgcli.cli.generating.making import RANDOM_SEEDS, count_up, seeds_text
+from hvgcli.cli.predicting.pictures import Layout
 from hvgcli.cli.targets import fill, place, suffix_of, template_of, unwanted
-from hvgcli.cli.upscale_files import STANDARD, Item, check_apart
+from hvgcli.cli.upscaling.files import STANDARD, Item, check_apart
 from hvgcli.cli.values import check_count, check_sigma
 from hvgcli.config import ModelConfig, OneStageConfig
 from hvgcli.data.excerpt import Excerpt, check_moment, decimal, end_moment, moment_with_truth

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from hvgcli.cli.output import Advance, Output
-from hvgcli.cli.training_plan import emit_plan
-from hvgcli.cli.training_request import Keeping, Limits, Machine, Request, chosen_preset, model_folder, start_folder
+from hvgcli.cli.training.plan import emit_plan
+from hvgcli.cli.training.request import Keeping, Limits, Machine, Request, chosen_preset, model_folder, start_folder
 from hvgcli.errors import PeerError, ResourceError, UsageError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from hvgcli.checkpoints import level_metadata
-from hvgcli.cli.delivery import Delivery
-from hvgcli.cli.making import Job, memory_estimate
+from hvgcli.cli.generating.delivery import Delivery
+from hvgcli.cli.generating.making import Job, memory_estimate
 from hvgcli.cli.output import Output
 from hvgcli.cli.targets import Files
 from hvgcli.layers.table import RowLayout

@@ -1,0 +1,1 @@
+"""What a call of `hvg predict` is made of."""
