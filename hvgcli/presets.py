@@ -215,7 +215,10 @@ SINGLE_PRESETS: dict[str, SinglePreset] = {
             "Gur et al. 2020, sections 3 and 4, appendix A.1",
         ),
         SinglePreset(
-            ModelConfig("hp-vae-gan-mini", (SingleConfig(scales=5, channels=32, latent=64, height=96, width=96),)),
+            ModelConfig(
+                "hp-vae-gan-mini",
+                (SingleConfig(scales=5, channels=32, latent=64, height=96, width=96, hold_ends=True),),
+            ),
             # 64: at 1, variations of clips with much sky or other large parts are noise after half an hour; the paper's
             # equation 5, whose KL is a sum over all places, asks for even more
             SingleTrainingConfig(minutes=30.0, kl_weight=64.0),

@@ -53,6 +53,12 @@ class SingleConfig:
     """Height of a scale over that of the one below, as a number in text; larger where the scales would not suffice."""
     volumetric: bool = True
     """3D convolutions over a clip; 2D ones over an image without."""
+    hold_ends: bool = False
+    """What the generators see before the first frame and after the last one: these again, instead of zeros.
+
+    Not in the paper. With zeros the ends of a clip are paler and less sharp than its middle, until a long training has
+    made up for it.
+    """
     finished: int = 0
     """Scales that are trained and made, from the coarsest; 0 = all. A stopped training leaves fewer."""
     family: str = FAMILY

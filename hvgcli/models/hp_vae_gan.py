@@ -67,7 +67,8 @@ class PatchGenerator(nn.Module):
         super().__init__()
         widths = (in_channels, *config.widths, 3)
         self.convs = nn.ModuleList(
-            volume_conv(a, b, kernel, volumetric=config.volumetric, spectral=False) for a, b in pairwise(widths)
+            volume_conv(a, b, kernel, volumetric=config.volumetric, spectral=False, hold_ends=config.hold_ends)
+            for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(VolumeNorm(width) for width in config.widths)
         self.compute = torch.float32

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from hvgcli.errors import WeightsError
 from hvgcli.layers.volume import EPS, VolumeNorm, convolve, enlarge, require_statistics, transposed
@@ -38,6 +39,35 @@ def test_small_float32_samples_in_halves_are_convolved_as_whole_ones(
     x, weight, bias = torch.randn(batch, 2, frames, height, width), torch.randn(4, 2, 3, kernel, kernel), torch.randn(4)
     expected = F.conv3d(x, weight, bias, padding=(1, kernel // 2, kernel // 2))
     torch.testing.assert_close(convolve(x, weight, bias), expected, atol=1e-4, rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(1, 4),
+    st.sampled_from([(2, 5), (5, 2), (3, 5), (5, 4)]),
+    st.sampled_from([3, 5]),
+    st.sampled_from([torch.float64, torch.float32, torch.bfloat16]),
+)
+def test_ends_are_held(frames: int, widths: tuple[int, int], kernel: int, dtype: torch.dtype) -> None:
+    """Against torch's own padding, values and gradients; few channels and many, which take other ways."""
+    into, out = widths
+    x, weight = torch.randn(1, into, frames, 6, 7), torch.randn(out, into, kernel, kernel, kernel)
+    bias, g = torch.randn(out), torch.randn(1, out, frames, 6, 7)
+    margin = kernel // 2
+
+    def gradients(held: bool) -> list[Tensor]:
+        leaves = [part.clone().to(dtype if held else torch.float64).requires_grad_() for part in (x, weight, bias)]
+        if held:
+            y = convolve(*leaves, hold_ends=True)
+        else:
+            longer = F.pad(leaves[0], (0, 0, 0, 0, margin, margin), mode="replicate")
+            y = F.conv3d(longer, leaves[1], leaves[2], padding=(0, margin, margin))
+        y.backward(g.to(y.dtype))
+        return [y.detach().double(), *(leaf.grad.double() for leaf in leaves if leaf.grad is not None)]
+
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.5}[dtype]
+    for ours, expected in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(ours, expected, atol=tolerance, rtol=0.05 if dtype == torch.bfloat16 else 1e-4)
 
 
 @pytest.mark.parametrize("sides", [(3, 3, 3), (1, 3, 3)])
