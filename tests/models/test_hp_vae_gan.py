@@ -130,6 +130,15 @@ def test_the_builders_know_it_and_a_stopped_model_has_fewer_generators() -> None
     assert len(stopped.generators) == len(stopped.amplitudes) == 2
 
 
+@pytest.mark.parametrize("hold_ends", [False, True])
+def test_what_stands_still_does_so_to_the_ends_only_where_they_are_held(hold_ends: bool) -> None:
+    torch.manual_seed(0)
+    network = HpVaeGan(small_config(hold_ends=hold_ends)).eval()
+    made = network.refine(1, torch.randn(1, 3, 1, 9, 8).expand(-1, -1, 5, -1, -1))
+    moved = (made - made[:, :, :1]).abs().max()
+    assert moved < 1e-5 if hold_ends else moved > 1e-2
+
+
 def test_bfloat16_is_close_to_float32() -> None:
     config = small_config(channels=8)
     torch.manual_seed(0)

@@ -31,8 +31,9 @@ def generator_of(config) -> PatchGenerator:
 
 @pytest.mark.parametrize("values", [1500, 4000, 1 << 20])
 @pytest.mark.parametrize("size", [(9, 20, 13), (2, 8, 40), (23, 5, 6)])
-def test_blocks_are_the_whole(size, values):
-    generator = generator_of(small_config())
+@pytest.mark.parametrize("hold_ends", [False, True])
+def test_blocks_are_the_whole(size, values, hold_ends):
+    generator = generator_of(small_config(hold_ends=hold_ends))
     x = torch.randn(2, 3, *size)
     whole = generator(x)
     torch.testing.assert_close(Blockwise(generator, values)(x), whole, atol=1e-5, rtol=1e-5)
