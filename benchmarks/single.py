@@ -113,8 +113,8 @@ def mini(steps: int) -> list[dict[str, float]]:
 INTRO = """# Processor seconds of an iteration of hp-VAE-GAN
 
 Taken by `python benchmarks/single.py` on {processor}, one thread, torch {torch}; the numbers are in the JSON file
-beside this one. The paper's networks, on 13 frames of 456x256 pixels; medians of {rounds} rounds in which the sides
-take turns, each in a process of its own.
+beside this one. The paper's networks, on 13 frames of 456x256 pixels; medians over rounds in which the sides take
+turns, each in a process of its own. Rounds: {rounds}; iterations a side and round, after one to warm up: {steps}.
 
 Plain is `benchmarks/plain_single.py`: the same networks and losses in contiguous float32 with batch 1, as one writes
 them first from the paper, with `autograd.grad` for the gradient penalty. It is not made slow: the discriminator has
@@ -147,7 +147,7 @@ def page(result: dict[str, Any], cases: dict[int, dict[str, Any]], small: list[d
     """Both tables, and what they mean."""
     lines = ["| scale | fp32, s | bf16, s |", "|---|---|---|"]
     lines += [f"| {scale} | {row['fp32']:.3f} | {row['bf16']:.3f} |" for scale, row in enumerate(small)]
-    intro = INTRO.format(rounds=result["rounds"], **describe())
+    intro = INTRO.format(rounds=result["rounds"], steps=result["steps"], **describe())
     own = "\nhp-vae-gan-mini (32 channels), on 13 frames of 170x96 pixels:\n\n"
     return intro + "\n" + "\n".join(table(cases)) + "\n" + BOUNDS + own + "\n".join(lines) + "\n"
 
@@ -167,7 +167,7 @@ def main(arguments: list[str]) -> None:
         cases[scale] = compare(scale, options.steps, options.rounds)
         print(json.dumps({scale: cases[scale]}), flush=True)
     if options.scales == list(ASKED):
-        small = mini(10)
+        small = mini(5)
         result = {"steps": options.steps, "rounds": options.rounds, "scales": cases, "mini": small}
         print(save("single", result))
         (RESULTS / "single.md").write_text(page(result, cases, small))
