@@ -54,10 +54,10 @@ class SingleConfig:
     volumetric: bool = True
     """3D convolutions over a clip; 2D ones over an image without."""
     hold_ends: bool = False
-    """What the generators see before the first frame and after the last one: these again, instead of zeros.
+    """What G^n and D^n see before the first frame and after the last one: these again, instead of zeros.
 
-    Not in the paper. With zeros the ends of a clip are paler and less sharp than its middle, until a long training has
-    made up for it.
+    Not in the paper. With zeros the ends of a clip are paler and less sharp than its middle until a long training has
+    made up for it, and longer videos than the one that was learned have another contrast.
     """
     finished: int = 0
     """Scales that are trained and made, from the coarsest; 0 = all. A stopped training leaves fewer."""

@@ -131,9 +131,23 @@ def _in_halves(x: Tensor, weight: Tensor, bias: Tensor | None, time: int) -> Ten
     return torch.cat((y[:1], y[1:, :, :, : height - half]), dim=3)
 
 
-def transposed(g: Tensor, weight: Tensor) -> Tensor:
+def transposed(g: Tensor, weight: Tensor, *, hold_ends: bool = False) -> Tensor:
     """The transpose of `convolve` without bias: g `(B, O, T, H, W)` -> `(B, I, T, H, W)`, differentiable in both."""
-    return convolve(g, mirrored(weight), None)
+    margin = weight.shape[2] // 2
+    if not (hold_ends and margin):
+        return convolve(g, mirrored(weight), None)
+    nothing = torch.zeros_like(g[:, :, :1]).expand(-1, -1, margin, -1, -1)
+    y = convolve(torch.cat((nothing, g, nothing), dim=2), mirrored(weight), None)
+    return _ends_folded(y, margin)
+
+
+def _ends_folded(y: Tensor, margin: int) -> Tensor:
+    """The transpose of `with_ends`: what the repeated frames got goes to the frame that they repeat."""
+    before, y, after = y[:, :, :margin], y[:, :, margin:-margin], y[:, :, -margin:]
+    first, last = before.sum(2, keepdim=True), after.sum(2, keepdim=True)
+    if y.shape[2] == 1:
+        return y + first + last
+    return torch.cat((y[:, :, :1] + first, y[:, :, 1:-1], y[:, :, -1:] + last), dim=2)
 
 
 def mirrored(weight: Tensor) -> Tensor:

@@ -87,8 +87,10 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         widths = (3, *config.widths, 1)
         self.convs = nn.ModuleList(
-            volume_conv(a, b, config.kernel, volumetric=config.volumetric, spectral=True) for a, b in pairwise(widths)
+            volume_conv(a, b, config.kernel, volumetric=config.volumetric, spectral=True, hold_ends=config.hold_ends)
+            for a, b in pairwise(widths)
         )
+        self.hold_ends = config.hold_ends
         self.compute = torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,8 +110,8 @@ class PatchDiscriminator(nn.Module):
             signs = self._hidden(cast(x, self.compute))
         g = torch.ones_like(signs[-1][:, :1])
         for conv, sign in zip(reversed(self.convs), reversed(signs), strict=False):
-            g = times_slope(transposed(g, conv.weight), sign)
-        return wide(transposed(g, self.convs[0].weight))
+            g = times_slope(transposed(g, conv.weight, hold_ends=self.hold_ends), sign)
+        return wide(transposed(g, self.convs[0].weight, hold_ends=self.hold_ends))
 
     def _hidden(self, x: Tensor) -> list[Tensor]:
         """What leaves each LeakyReLU on the way of x: its sign tells the slope there."""

@@ -70,11 +70,14 @@ def test_ends_are_held(frames: int, widths: tuple[int, int], kernel: int, dtype:
         torch.testing.assert_close(ours, expected, atol=tolerance, rtol=0.05 if dtype == torch.bfloat16 else 1e-4)
 
 
-@pytest.mark.parametrize("sides", [(3, 3, 3), (1, 3, 3)])
-def test_transposed_is_the_adjoint(sides: tuple[int, int, int]) -> None:
-    x, g, weight = torch.randn(1, 2, 3, 5, 4).double(), torch.randn(1, 3, 3, 5, 4).double(), torch.randn(3, 2, *sides)
-    weight = weight.double()
-    torch.testing.assert_close((convolve(x, weight, None) * g).sum(), (x * transposed(g, weight)).sum())
+@pytest.mark.parametrize("sides", [(3, 3, 3), (1, 3, 3), (5, 3, 3)])
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("hold_ends", [False, True])
+def test_transposed_is_the_adjoint(sides: tuple[int, int, int], frames: int, hold_ends: bool) -> None:
+    x, g = torch.randn(1, 2, frames, 5, 4).double(), torch.randn(1, 3, frames, 5, 4).double()
+    weight = torch.randn(3, 2, *sides).double()
+    made, back = convolve(x, weight, None, hold_ends=hold_ends), transposed(g, weight, hold_ends=hold_ends)
+    torch.testing.assert_close((made * g).sum(), (x * back).sum())
 
 
 def test_the_norm_has_statistics_of_the_batch_in_training_and_standing_ones_after() -> None:

@@ -107,7 +107,7 @@ def test_the_random_path_is_equation_9_with_noise_at_patch_gan_scales_only() -> 
     assert drawn == [2, 3]
 
 
-@pytest.mark.parametrize("config", [small_config(), image_config()])
+@pytest.mark.parametrize("config", [small_config(), small_config(hold_ends=True), image_config()])
 def test_the_gradient_of_the_discriminator_is_that_of_autograd_and_so_is_its_derivative(config: SingleConfig) -> None:
     discriminator = PatchDiscriminator(config).double()
     set_compute(discriminator, torch.float64)
