@@ -119,8 +119,7 @@ def _numbers(
     last = clock.time(footage.frames - 1) - footage.start
     if not 0 <= start <= last:
         raise UsageError(f"--start {decimal(start)} is outside of {footage.path}: it ends at {decimal(last)} s")
-    slack = 1 / (2 * max(rate, footage.rate))  # half a frame: times are rounded in files
-    there = int((last - start + slack) * rate) + 1
+    there = frames_from(footage, start, rate)
     if there < window:
         raise MediaError(
             f"{footage.path}: has {there} frames at {decimal(rate)} frames/s from {decimal(start)} s on, "
@@ -132,6 +131,13 @@ def _numbers(
         raise UsageError(f"{footage.path}: {count} frames of {size[1]}x{size[0]} pixels are too many: {advice}")
     first = footage.start + start
     return [nearest_frame(clock, first + k / rate) for k in range(count)]
+
+
+def frames_from(footage: Footage, start: Fraction, rate: Fraction) -> int:
+    """How many frames a clip has from `start` (seconds after its first one) to its end, taken at `rate`."""
+    left = footage.clock.time(footage.frames - 1) - footage.start - start
+    slack = 1 / (2 * max(rate, footage.rate))  # half a frame: times are rounded in files
+    return int((left + slack) * rate) + 1
 
 
 def _rate_notes(footage: Footage, rate: Fraction, numbers: Sequence[int]) -> list[str]:

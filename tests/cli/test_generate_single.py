@@ -246,7 +246,7 @@ def test_from_a_clip(single):
     assert (code, out) == (0, "own_at3_s0001_5f\n")
     assert "its first 5 frames at the model's rate" in err
     code, _, err = single("--from", "own.mp4", "--at-scale", 3, "--frames", 12)
-    assert (code, "has 11 frames at 24 frames/s" in err) == (3, True)
+    assert (code, "has 10 frames at 24 frames/s" in err) == (3, True)
 
 
 def test_seeds_that_make_the_same_are_told(single):
@@ -312,6 +312,34 @@ def test_bad_pictures(single):
         assert (code, out) == (3, "")
         assert words in err.splitlines()[-1]
     assert not Path("drawing_at1_s0001.png").exists()
+
+
+def test_a_mask_that_changes_nothing_is_told_before_anything_is_measured(single):
+    painted("drawing.png")
+    Image.new("L", (24, 18)).save("black.png")
+    args = ("--from", "drawing.png", "--at-scale", 1, "--mask", "black.png", "--frames", 7, "--seed", 1)
+    code, out, err = single(*args)
+    assert (code, out, names()) == (3, "", ["black.png", "drawing.png"])
+    assert "black all over" in err
+    assert "measuring" not in err
+
+
+def test_a_picture_too_narrow_or_wide_asks_for_a_size(single):
+    for size in ((6, 300), (1200, 2)):
+        painted("thin.png", size)
+        code, out, err = single("--from", "thin.png", "--at-scale", 1, "--seed", 1, model="still")
+        assert (code, out) == (2, "")
+        assert "--from thin.png would be" in err
+        assert "give a --size" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_transparent_picture_is_told(single):
+    pixels = np.full((18, 24, 4), 200, np.uint8)
+    pixels[:9, :, 3] = 0
+    Image.fromarray(pixels).save("pasted.png")
+    _, _, err = single("--from", "pasted.png", "--at-scale", 1, "--seed", 1, "--dry-run", model="still")
+    assert "black where it is transparent" in err
 
 
 def test_more_than_this_machine_holds(single):

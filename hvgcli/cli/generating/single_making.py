@@ -14,6 +14,7 @@ from hvgcli.cli.generating.making import BASE_BYTES, seeds_text
 from hvgcli.cli.generating.single_source import Source
 from hvgcli.cli.targets import NAME, slug
 from hvgcli.config import ModelConfig, SingleConfig
+from hvgcli.errors import UsageError
 from hvgcli.hub import DEFAULT_MODEL
 from hvgcli.sampling.single import output_sizes, usual_size
 from hvgcli.sampling.single_blocks import largest_block
@@ -168,8 +169,6 @@ class SingleJob:
 
 def still_format(model: ModelConfig, kind: Format, output: str | None) -> None:
     """`UsageError` where a video is asked of a model that makes pictures."""
-    from hvgcli.errors import UsageError
-
     if kind != "png":
         asked = f"-o {output}" if output and Path(output).suffix else f"--format {kind}"
         raise UsageError(f"{asked}: {model.name} learned an image, so it makes PNG pictures: leave it out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -16,11 +17,22 @@ from hvgcli.errors import ResourceError
 from hvgcli.runtime import choose_device, has_fast_bfloat16, physical_memory
 from hvgcli.sampling import single_lengths
 from hvgcli.sampling.render import to_pixels
-from hvgcli.sampling.single import Single, generate, inject, load_single
+from hvgcli.sampling.single import Single, blend, generate, inject, load_single
 from hvgcli.video import Frames
 
 STRETCH = 1.02  # a --size that stretches a picture by no more is not worth a warning
 PIECE = 8  # frames that are turned into bytes at a time
+
+
+@dataclass(frozen=True)
+class Own:
+    """The pixels of --from and --mask, and the scale that they enter."""
+
+    scale: int
+    image: Tensor
+    """`(1, T, 3, H, W)` in [-1, 1]."""
+    mask: Tensor | None
+    """`(H, W)` in [0, 1]: 0 is kept."""
 
 
 class SingleProduction:
@@ -73,12 +85,13 @@ class SingleProduction:
         half = dtype == "bf16" or (dtype == "auto" and has_fast_bfloat16(chosen))  # 0.5 of 255 from float32, on average
         writers = self.delivery.writers([half])
         self.output.note(f"device {device_name(chosen)}, {'bfloat16' if half else 'float32'}")
-        image = None if self.job.source is None else self.job.source.read()
+        source = self.job.source
+        own = None if source is None else Own(source.scale, source.read(), source.read_mask())
         single = load_single(folder, device=chosen, half=half)
         self._prepare_statistics(single)
 
         def make(numbers: range) -> Iterator[Frames]:
-            return self._pieces(single, image, [self.delivery.numbers[number] for number in numbers])
+            return self._pieces(single, own, [self.delivery.numbers[number] for number in numbers])
 
         self.delivery.write(make, writers, [half], self.job.batch)
 
@@ -101,14 +114,14 @@ class SingleProduction:
         with self.output.progress("statistics", total=single_lengths.steps(self.job.single, frames)) as advance:
             single_lengths.measure(single, frames, warn=warn, progress=advance)
 
-    def _pieces(self, single: Single, image: Tensor | None, numbers: list[int]) -> Iterator[Frames]:
+    def _pieces(self, single: Single, own: Own | None, numbers: list[int]) -> Iterator[Frames]:
         """The videos of some numbers, `(B, n, H, W, 3)` at a time."""
         job, seeds = self.job, [self.job.seeds[number] for number in numbers]
-        if image is None or job.source is None:
+        if own is None:
             video = generate(single, seeds, size=job.frame_size, frames=job.frames, sigma=job.sigma)
         else:
-            video = inject(single, image, job.source.scale, seeds, sigma=job.sigma)
-            video = job.source.finish(video, image)
+            video = inject(single, own.image, own.scale, seeds, sigma=job.sigma)
+            video = video if own.mask is None else blend(video, own.image, own.mask)
         pieces = [to_pixels(video[:, start : start + PIECE]) for start in range(0, job.frames, PIECE)]
         del video  # in a grid, all videos wait for each other
         yield from pieces

@@ -14,9 +14,9 @@ from hvgcli.cli.values import LARGEST_SIDE, check_frames
 from hvgcli.config import ModelConfig, SingleConfig
 from hvgcli.data.cache import resize_uint8
 from hvgcli.data.excerpt import decimal, nearest_frame
-from hvgcli.data.single import read_frames
+from hvgcli.data.single import frames_from, read_frames
 from hvgcli.errors import MediaError, UsageError
-from hvgcli.sampling.single import blend, check_scale, usual_size
+from hvgcli.sampling.single import check_scale, smallest_size, usual_size
 from hvgcli.video import Footage, examine
 
 
@@ -49,9 +49,9 @@ class Source:
         height, width = self.footage.size
         return min(height, self.size[0]), min(width, self.size[1])
 
-    def finish(self, made: Tensor, image: Tensor) -> Tensor:
-        """`made` `(B, T, 3, H, W)`, or with a mask `image` where it is black."""
-        return made if self.mask is None else blend(made, image, read_mask(self.mask, self.size))
+    def read_mask(self) -> Tensor | None:
+        """The mask as `white_of` reads it, if there is one. Errors: as there."""
+        return None if self.mask is None else white_of(self.mask, self.size)
 
     def describe(self) -> str:
         """What becomes of it, for people."""
@@ -60,6 +60,7 @@ class Source:
         parts = [] if self.size == self.footage.size else [f"resized to {self.size[1]}x{self.size[0]}"]
         parts += [f"its first {len(self.numbers)} frames at the model's rate"] if self.footage.frames > 1 else []
         parts += [f"repeated over {self.frames} frames"] if len(self.numbers) < self.frames else []
+        parts += ["black where it is transparent"] if self.footage.alpha else []
         return f"{self.path}: {', '.join([what, *parts])}; enters at scale {self.scale}"
 
     def stretch(self) -> float:
@@ -125,7 +126,7 @@ def _numbers(model: ModelConfig, config: SingleConfig, footage: Footage, frames:
             "give a picture"
         )
     rate, clock = model.rate(1), footage.clock
-    there = int((clock.time(footage.frames - 1) - footage.start) * rate + Fraction(1, 2)) + 1
+    there = frames_from(footage, Fraction(0), rate)
     if frames is not None and frames > there:
         raise MediaError(
             f"{footage.path}: has {there} frames at {decimal(rate)} frames/s, the model's rate, "
@@ -135,11 +136,17 @@ def _numbers(model: ModelConfig, config: SingleConfig, footage: Footage, frames:
 
 
 def fitting_size(config: SingleConfig, footage: Footage) -> tuple[int, int]:
-    """(height, width): the model's height and the aspect of the picture, both even. `UsageError` where too wide."""
+    """(height, width): the model's height and the aspect of the picture, both even.
+
+    Errors: `UsageError` where that is too wide, or too narrow for the model's coarsest scale.
+    """
     height = usual_size(config)[0]
     width = max(2, 2 * round(height * shown_aspect(footage) / 2))
-    if width > LARGEST_SIDE:
-        raise UsageError(f"--from {footage.path} would be {width} pixels wide: give a --size, or a part of it")
+    if not smallest_size(config)[1] <= width <= LARGEST_SIDE:
+        raise UsageError(
+            f"--from {footage.path} would be {width}x{height}, but {smallest_size(config)[1]} to {LARGEST_SIDE} pixels "
+            "of width can be made: give a --size, or a part of it"
+        )
     return height, width
 
 
@@ -154,8 +161,8 @@ def find_mask(path: Path, source: Footage) -> Footage:
     return mask
 
 
-def read_mask(mask: Footage, size: tuple[int, int]) -> Tensor:
-    """`(H, W)` in [0, 1], 1 where it is white. `MediaError` where it is black all over."""
+def white_of(mask: Footage, size: tuple[int, int]) -> Tensor:
+    """`size` in [0, 1], 1 where the mask is white. `MediaError` where it is black all over, or damaged."""
     (frame,) = read_frames(mask, (0,), mask.size)
     grey = torch.from_numpy(frame).float().mean(-1) / 255
     if not bool(grey.max() > 0):
