@@ -159,6 +159,12 @@ def test_the_printed_command_does_it_again(evaluate):
     assert again["protocol"] == record["protocol"]
 
 
+def test_the_printed_command_says_how_many(evaluate):
+    for num in (50, 2048):  # the defaults of this and of other models
+        record = json.loads(evaluate(*CLIP[:-1], num, "--dry-run", "--json")[1])
+        assert f"--num {num}" in record["command"]
+
+
 def test_a_dry_run_computes_nothing(evaluate, place):
     code, told, _ = evaluate("--model", "CLIP", "--data", "A", "--start", 0.2, "--dry-run", "--out", "eval", "--json")
     record = json.loads(told)

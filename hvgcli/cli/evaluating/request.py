@@ -126,7 +126,7 @@ class Request:
         )
         size = None if self.size is None else f"{self.size[1]}x{self.size[0]}"
         given: dict[str, tuple[Any, Any]] = {
-            "--num": (self.num, NUM),
+            "--num": (self.num, None),  # its default depends on the model
             "--frames": (self.frames, None),
             "--stride": (self.stride, None),
             "--size": (size, None),
