@@ -83,11 +83,13 @@ def info(
 
 
 def is_model(file: Path) -> bool:
-    """Whether this is the folder of a model, or the name of one where there is no such file."""
+    """Whether this is the folder of a model or of its training, or the name of one where there is no such file."""
     from hvgcli import hub
     from hvgcli.checkpoints import CONFIG
 
-    return (file / CONFIG).is_file() if file.exists() else str(file) in hub.available()
+    if not file.exists():
+        return str(file) in hub.available()
+    return (file / CONFIG).is_file() or (file / "model" / CONFIG).is_file()
 
 
 def footage_record(found: Footage) -> dict[str, Any]:

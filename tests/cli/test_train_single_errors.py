@@ -241,5 +241,6 @@ def test_the_folder_of_a_training_names_its_model(
     hvg: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert hvg()[0] == 0
-    assert run(["generate", "--model", str(tmp_path / "run")]) == 4
-    assert f"is the folder of a training: its model is {tmp_path / 'run' / 'model'}" in capsys.readouterr().err
+    for command in (["generate", "--model"], ["info"]):
+        assert run([*command, str(tmp_path / "run")]) == 4
+        assert f"is the folder of a training: its model is {tmp_path / 'run' / 'model'}" in capsys.readouterr().err
