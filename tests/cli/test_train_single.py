@@ -276,7 +276,7 @@ def test_a_run_that_is_asked_to_end_leaves_a_model_of_the_finished_scales(
     assert code == expected, errors
     assert states(out)[-1][0] == rows(out)
     assert "the same command goes on" in (printed if expected == 0 else errors)
-    assert "scales that are finished can be used: hvg generate --model" in errors
+    assert "finished can be used: hvg generate --model" in errors
     single = load_single(out / "model")
     assert 1 <= single.config.finished < 4
     assert generate(single, [1]).shape[3:] == single.config.sizes[single.config.finished - 1][1:]

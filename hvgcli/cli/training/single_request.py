@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -167,7 +168,8 @@ def _rate_warnings(request: Request, config: SingleConfig, clip: SingleClip) -> 
     left = [rate for rate in preset.rates if rate not in config.rates]
     if clip.image or not left:
         return []
-    better = next(n for n in range(config.window, 10**6) if all((n - 1) % rate == 0 for rate in preset.rates))
+    even = math.lcm(*preset.rates)
+    better = -(-(config.window - 1) // even) * even + 1
     return [
         f"a window of {config.window} frames does not end on every {' or '.join(map(str, left))} frames, so that no "
         f"scale is as coarse in time: --frames {better} would"

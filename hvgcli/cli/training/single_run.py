@@ -125,7 +125,8 @@ def _tell_model(run: SingleRun, output: Output) -> None:
     if model is None:
         output.note("no scale is finished yet, so there is no model")
     else:
-        output.note(f"the {finished} scales that are finished can be used: {_generate(model)}")
+        what = f"{finished} scales that are" if finished > 1 else "one scale that is"
+        output.note(f"the {what} finished can be used: {_generate(model)}")
 
 
 def _generate(model: Path | None) -> str:
