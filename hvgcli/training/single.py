@@ -288,7 +288,7 @@ class ScaleTraining:
             critic = losses.critic_loss(scores[:1], scores[1:])
             penalty = losses.gradient_penalty(discriminator.input_gradient(losses.between(real, fake.detach(), share)))
             optimizer.zero_grad(set_to_none=True)
-            (training.adversarial_weight * critic + training.gradient_penalty * penalty).backward()
+            (training.adversarial_weight * (critic + training.gradient_penalty * penalty)).backward()
         optimizer.step()
         assert fake.grad is not None
         told = {"loss_d": critic, "penalty": penalty, "loss_g": losses.generator_loss(scores[1:])}

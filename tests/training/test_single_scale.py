@@ -52,6 +52,29 @@ def test_a_scale_trains_its_own_generator_and_a_patch_vae_scale_the_patch_vae_to
     assert set(trained_parts(level.config, scale, True)) == expected
 
 
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_patch_gan_scale_leaves_all_below_as_it_is_with_statistics_and_singular_vectors(scale: int) -> None:
+    level = scale_training(scale)
+    before = {name: value.clone() for name, value in level.network.state_dict().items()}
+    assert changed_parts(level) == {f"generators.{scale}"}
+    after = level.network.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith(f"generators.{scale}.") for name in moved)
+
+
+@pytest.mark.parametrize(("scale", "freeze"), [(0, True), (1, True), (2, False)])
+def test_the_encoder_has_one_power_iteration_an_update_where_it_is_trained(scale: int, freeze: bool) -> None:
+    level, twin = (scale_training(scale, freeze=freeze) for _ in range(2))
+    assert level.network.encoder is not None
+    assert twin.network.encoder is not None
+    power_iterate(twin.network.encoder)
+    level.update(0)
+    vectors = {name: value for name, value in level.network.encoder.named_buffers() if name.endswith((".u", ".v"))}
+    assert len(vectors) == 2 * level.config.blocks
+    assert all(torch.equal(value, twin.network.encoder.get_buffer(name)) for name, value in vectors.items())
+
+
 def test_a_patch_gan_scale_trains_its_discriminator() -> None:
     level = scale_training(2)
     assert level.discriminator is not None
@@ -147,7 +170,7 @@ def test_a_patch_vae_scale_has_the_loss_of_equation_8() -> None:
     level = scale_training(1)
     noise = level.noise(0, "reconstruction")
     loss, told = level._vae_loss(0, noise)
-    mean, log_var = level.network.encoder(level.real(0, 0))  # type: ignore[misc]
+    mean, log_var = level.network.encoder(level.real(0, 0))
     first = level.network.first(losses.sample_latent(mean, log_var, noise(0, level.sizes[0])))
     output = level.network.grow(first, [1], level.sizes)
     errors = [losses.squared_error(output, level.real(1, 0)), losses.squared_error(first, level.real(0, 0))]
@@ -157,10 +180,16 @@ def test_a_patch_vae_scale_has_the_loss_of_equation_8() -> None:
 
 
 def test_scale_0_has_the_loss_of_equation_5() -> None:
-    level = scale_training(0)
-    loss, told = level._vae_loss(0, level.noise(0, "reconstruction"))
-    assert set(told) == {"reconstruction", "kl"}
-    torch.testing.assert_close(loss, 10 * told["reconstruction"] + told["kl"])
+    level = scale_training(0, kl_weight=3.0)
+    noise = level.noise(0, "reconstruction")
+    loss, told = level._vae_loss(0, noise)
+    mean, log_var = level.network.encoder(level.real(0, 0))
+    output = level.network.first(losses.sample_latent(mean, log_var, noise(0, level.sizes[0])))
+    error, kl = losses.squared_error(output, level.real(0, 0)), losses.patch_kl(mean, log_var)
+    torch.testing.assert_close(loss, 10 * error + 3 * kl)
+    assert {name: value.item() for name, value in told.items()} == pytest.approx(
+        {"reconstruction": error.item(), "kl": kl.item()}
+    )
 
 
 def gradients(level: ScaleTraining, name: str) -> list[Tensor]:
@@ -168,29 +197,88 @@ def gradients(level: ScaleTraining, name: str) -> list[Tensor]:
     return [p.grad for group in level.optimizers[name].param_groups for p in group["params"] if p.grad is not None]
 
 
-def test_a_patch_gan_scale_lowers_the_losses_of_equations_10_and_11() -> None:
-    level = scale_training(2)
+def slopes(level: ScaleTraining, name: str, loss: Tensor) -> list[Tensor]:
+    """The same by autograd, of a loss."""
+    wanted = [p for group in level.optimizers[name].param_groups for p in group["params"]]
+    found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
+    return [gradient for gradient in found if gradient is not None]
+
+
+@pytest.mark.parametrize("scale", [0, 1])
+def test_an_update_of_a_patch_vae_scale_follows_the_gradient_of_its_loss(scale: int) -> None:
+    level, twin = scale_training(scale), scale_training(scale)
+    assert level.network.encoder is not None
+    power_iterate(level.network.encoder)
+    loss, _ = level._vae_loss(0, level.noise(0, "reconstruction"))
+    twin.update(0)
+    torch.testing.assert_close(gradients(twin, "generator"), slopes(level, "generator", loss))
+
+
+def literal_critic(level: ScaleTraining, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """E[D(fake)] - E[D(real)] and the penalty of equation 10, by autograd's second derivative."""
     assert level.discriminator is not None
-    power_iterate(level.discriminator)
-    fake = level.sample(level.noise(0, "random"))
-    real, share = level.real(2, 0), torch.rand((), generator=seeded("between", 0, 2, 0))
+    real, share = level.real(level.scale, 0), torch.rand((), generator=seeded("between", 0, level.scale, 0))
     place = losses.between(real, fake.detach(), share).requires_grad_()
     (slope,) = torch.autograd.grad(level.discriminator(place).sum(), place, create_graph=True)
-    critic = level.discriminator(fake.detach()).mean() - level.discriminator(real).mean()
-    loss_d = critic + 0.1 * ((slope.square().sum(1).sqrt() - 1) ** 2).mean()
-    rebuilt = level.network.refine(2, level.still(0))
-    loss_g = 10 * losses.squared_error(rebuilt, real) - level.discriminator(fake).mean()
-    expected = {}
-    for name, loss in (("generator", loss_g), ("discriminator", loss_d)):
-        wanted = [p for group in level.optimizers[name].param_groups for p in group["params"]]
-        found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
-        expected[name] = [grad for grad in found if grad is not None]
-    twin = scale_training(2)
+    penalty = ((slope.square().sum(1).sqrt() - 1) ** 2).mean()
+    return level.discriminator(fake.detach()).mean() - level.discriminator(real).mean(), penalty
+
+
+@pytest.mark.parametrize(
+    ("scale", "config", "weights_of_losses"),
+    [
+        (2, small_config(), {}),
+        (3, small_config(hold_ends=True), {"adversarial_weight": 0.5, "gradient_penalty": 0.3}),
+        (0, small_config(vae_scales=0), {}),
+        (2, image_config(), {}),
+        (2, small_config(), {"freeze": False, "kl_weight": 2.0}),
+    ],
+)
+def test_a_patch_gan_scale_lowers_the_losses_of_equations_10_and_11(
+    scale: int, config: SingleConfig, weights_of_losses: dict[str, float]
+) -> None:
+    level, twin = (scale_training(scale, config, **weights_of_losses) for _ in range(2))
+    training = level.training
+    assert level.discriminator is not None
+    power_iterate(level.discriminator)
+    if level.network.encoder is not None and not training.freeze:
+        power_iterate(level.network.encoder)
+    fake = level.sample(level.noise(0, "random"))
+    critic, penalty = literal_critic(level, fake)
+    error, _ = level._vae_loss(0, level.noise(0, "reconstruction"))
+    score = level.discriminator(fake).mean()
+    expected = {
+        "generator": slopes(level, "generator", error - training.adversarial_weight * score),
+        "discriminator": slopes(
+            level, "discriminator", training.adversarial_weight * (critic + training.gradient_penalty * penalty)
+        ),
+    }
     told = twin.update(0)
-    for name, grads in expected.items():
-        torch.testing.assert_close(gradients(twin, name), grads, atol=1e-5, rtol=1e-4)
+    for name, found in expected.items():
+        torch.testing.assert_close(gradients(twin, name), found, atol=1e-5, rtol=1e-4)
     assert told["loss_d"] == pytest.approx(critic.item(), abs=1e-5)
-    assert set(told) == {"loss_d", "penalty", "loss_g", "reconstruction"}
+    assert told["loss_g"] == pytest.approx(-score.item(), abs=1e-5)
+    assert told["penalty"] == pytest.approx(penalty.item(), abs=1e-5)
+
+
+def test_the_reconstruction_error_of_a_patch_gan_scale_is_that_of_what_stands_still_below() -> None:
+    level = scale_training(2)
+    loss, told = level._vae_loss(0, level.noise(0, "reconstruction"))
+    error = losses.squared_error(level.network.refine(2, level.still(0)), level.real(2, 0))
+    torch.testing.assert_close(loss, 10 * error)
+    assert set(told) == {"reconstruction"}
+
+
+def test_without_freezing_a_patch_gan_scale_has_the_losses_of_equation_8_too() -> None:
+    level = scale_training(2, freeze=False)
+    noise = level.noise(0, "reconstruction")
+    loss, told = level._vae_loss(0, noise)
+    mean, log_var = level.network.encoder(level.real(0, 0))
+    first = level.network.first(losses.sample_latent(mean, log_var, noise(0, level.sizes[0])))
+    output = level.network.grow(first, [1, 2], level.sizes)
+    errors = [losses.squared_error(output, level.real(2, 0)), losses.squared_error(first, level.real(0, 0))]
+    torch.testing.assert_close(loss, 10 * (errors[0] + errors[1]) + losses.patch_kl(mean, log_var))
+    assert set(told) == {"reconstruction", "kl", "coarse"}
 
 
 def test_the_reconstruction_below_a_patch_gan_is_made_once_and_does_not_move() -> None:
@@ -210,7 +298,7 @@ def test_the_reconstruction_keeps_the_statistics_that_it_was_trained_with() -> N
     assert level.network.encoder is not None
     trained = level.network.train()
     with torch.no_grad():
-        mean, _ = trained.encoder(level.real(0, 0))  # type: ignore[misc]
+        mean, _ = trained.encoder(level.real(0, 0))
         expected = trained.grow(trained.first(mean), [1], level.sizes)
     level.network.eval()
     torch.testing.assert_close(level.still(0), enlarge(expected, level.sizes[2]))
