@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from hvgcli import __version__
-from hvgcli.checkpoints import CHECKSUMS, load_metadata, read_json, write_json
+from hvgcli.checkpoints import CHECKSUMS, LATER, load_metadata, read_json, write_json
 from hvgcli.config import FORMAT_VERSION, ModelConfig, SingleConfig, SingleTrainingConfig, to_dict
 from hvgcli.data.single import SingleClip, scale_pyramid
 from hvgcli.errors import HvgError, UsageError
@@ -387,8 +387,8 @@ def _flat(config: Any) -> dict[str, Any]:
 
 
 def _differing(known: dict[str, Any], record: dict[str, Any], free: set[str]) -> str:
-    """Names of the fields with other values, but for those that are `free`."""
-    return ", ".join(key for key in record if key not in free and known.get(key) != record[key])
+    """Names of the fields with other values, but for those that are `free`; a field that came later had its own."""
+    return ", ".join(key for key in record if key not in free and known.get(key, LATER.get(key)) != record[key])
 
 
 def _plain(value: Any) -> Any:

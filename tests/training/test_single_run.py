@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_single import TRAINING, image_config, small_clip, small_config, small_model
 
-from hvgcli.checkpoints import load_tensors, read_model_config, verify
+from hvgcli.checkpoints import load_tensors, read_json, read_model_config, verify, write_json
 from hvgcli.config import SingleConfig, SingleTrainingConfig
 from hvgcli.errors import TrainingError, UsageError
 from hvgcli.sampling.single import generate, load_single
@@ -46,7 +46,9 @@ class StopAfter:
         return self.left < 0
 
 
-@pytest.mark.parametrize("config", [small_config(), image_config(), small_config(vae_scales=0)])
+@pytest.mark.parametrize(
+    "config", [small_config(), small_config(hold_ends=True), image_config(), small_config(vae_scales=0)]
+)
 def test_a_run_leaves_a_model_that_makes_videos(tmp_path: Path, config: SingleConfig) -> None:
     seen: list[tuple[int, int]] = []
     sheets: list[Path] = []
@@ -124,6 +126,16 @@ def test_another_run_in_the_folder_is_refused_and_more_iterations_are_not(tmp_pa
     with pytest.raises(UsageError, match="another clip"):
         train_single(replace(run, clip=replace(run.clip, frames=run.clip.frames // 2)), device=CPU)
     assert train_single(small_run(tmp_path, iterations=3), device=CPU) == "done"
+
+
+def test_a_run_that_began_before_a_field_was_there_goes_on(tmp_path: Path) -> None:
+    train_single(small_run(tmp_path), device=CPU, stop=StopAfter(1))
+    record = read_json(tmp_path / "run.json")
+    del record["model"]["levels"][0]["hold_ends"]
+    write_json(tmp_path / "run.json", record)
+    with pytest.raises(UsageError, match="its model differs: hold_ends"):
+        train_single(small_run(tmp_path, small_config(hold_ends=True)), device=CPU)
+    assert train_single(small_run(tmp_path), device=CPU) == "done"
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(tmp_path: Path) -> None:
