@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -111,6 +111,8 @@ class Single:
     model: ModelConfig
     network: HpVaeGan
     sha: str = ""
+    own_moments: dict[str, Tensor] = field(default_factory=dict)
+    """Of the norms, by name, while those of another length are in their place (`single_lengths`)."""
 
     @property
     def config(self) -> SingleConfig:

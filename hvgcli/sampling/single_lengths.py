@@ -1,9 +1,9 @@
 """Standing statistics of hp-VAE-GAN for outputs of another length than the training's, measured once and cached.
 
-The coarse scales have a few frames, so in training every convolution sees the zeros beyond both ends of the
-clip. In the middle of a longer video it does not: with the statistics of the training, contrast and colours
-run away there (13 frames to 40: a standard deviation of 62 instead of 48 of 255). Larger frames need nothing:
-most places are far from an edge in training already.
+The coarse scales have a few frames, so in training every convolution sees what is beyond both ends of the clip:
+zeros, or with `hold_ends` its end frames again. In the middle of a longer video it does not: with the statistics of
+the training, contrast and colours run away there (with zeros, 13 frames to 40: a standard deviation of 62 instead of
+48 of 255). Larger frames need nothing: most places are far from an edge in training already.
 """
 
 from __future__ import annotations
@@ -63,9 +63,13 @@ def is_kept(single_sha: str, config: SingleConfig, frames: int) -> bool:
 
 
 def attach(single: Single, frames: int, *, warn: Warn) -> bool:
-    """Use kept statistics for videos of `frames` frames; False where there are none. `warn` is told of damaged ones."""
+    """Use kept statistics for videos of `frames` frames; False where there are none. `warn` is told of damaged ones.
+
+    For the training's length these are the model's own, even after those of another length.
+    """
     length = measured_length(single.config, frames)
     if not length:
+        _put(single.network, single.own_moments)
         return True
     path = path_of(single.sha, length)
     if not single.sha or not path.exists():
@@ -74,7 +78,7 @@ def attach(single: Single, frames: int, *, warn: Warn) -> bool:
         tensors, metadata = load_tensors(path)
         if metadata.get("key") != _key(single.sha, length):
             raise WeightsError(f"{path} is of another model or length")
-        _use(single.network, tensors, path)
+        _use(single, tensors, path)
     except WeightsError as error:
         warn(f"{error}: its statistics are measured again")
         return False
@@ -97,6 +101,7 @@ def measure(single: Single, frames: int, *, warn: Warn, progress: Progress = lam
     length = measured_length(single.config, frames)
     sizes = sizes_for(single.config, length)
     volumes: list[Tensor] = []
+    _keep_own(single)
     with _float32(single.network):
         for scale, count in enumerate(passes_for(sizes)):
             volumes = _record(single, sizes, scale, count, volumes, progress)
@@ -151,18 +156,27 @@ def _key(sha: str, length: int) -> dict[str, object]:
 
 def _moments(network: HpVaeGan) -> dict[str, Tensor]:
     """Mean and variance of every norm, by name."""
-    return {f"{name}.{kind}": getattr(norm, kind) for name, norm in _norms(network) for kind in ("mean", "var")}
+    norms = [(name, part) for name, part in network.named_modules() if isinstance(part, VolumeNorm)]
+    return {f"{name}.{kind}": getattr(norm, kind) for name, norm in norms for kind in ("mean", "var")}
 
 
-def _use(network: HpVaeGan, tensors: dict[str, Tensor], path: Path) -> None:
+def _keep_own(single: Single) -> None:
+    """Remember the model's own statistics, before others take their place."""
+    if not single.own_moments:
+        single.own_moments = {key: tensor.clone() for key, tensor in _moments(single.network).items()}
+
+
+def _use(single: Single, tensors: dict[str, Tensor], path: Path) -> None:
     """Put moments in their places; `WeightsError` where they do not fit."""
-    own = _moments(network)
+    own = _moments(single.network)
     fits = own.keys() == tensors.keys() and all(own[key].shape == tensors[key].shape for key in own)
     if not fits or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise WeightsError(f"{path} does not fit this model")
+    _keep_own(single)
+    _put(single.network, tensors)
+
+
+def _put(network: HpVaeGan, tensors: dict[str, Tensor]) -> None:
+    places = _moments(network)
     for key, tensor in tensors.items():
-        own[key].copy_(tensor)
-
-
-def _norms(network: HpVaeGan) -> list[tuple[str, VolumeNorm]]:
-    return [(name, part) for name, part in network.named_modules() if isinstance(part, VolumeNorm)]
+        places[key].copy_(tensor)
