@@ -21,18 +21,16 @@ from PIL import Image, ImageDraw  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from hvgcli.checkpoints import level_metadata, read_json, write_json  # noqa: E402
-from hvgcli.config import ModelConfig, SingleConfig, SinglePreset  # noqa: E402
+from hvgcli.config import ModelConfig, SingleConfig, SinglePreset, SingleTrainingConfig  # noqa: E402
 from hvgcli.data.single import SingleClip, fit, read_clip  # noqa: E402
 from hvgcli.metrics.networks import FeatureNetwork  # noqa: E402
 from hvgcli.metrics.places import Places, places_of  # noqa: E402
 from hvgcli.metrics.variations import learned_frames, measure_variations, variations  # noqa: E402
-from hvgcli.presets import SINGLE_PRESETS  # noqa: E402
 from hvgcli.sampling.single import Single, load_single  # noqa: E402
 from hvgcli.training.single_run import Progress, SingleRun, train_single  # noqa: E402
 from hvgcli.video import tile, write_image  # noqa: E402
 
 CPU = torch.device("cpu")
-TRAINING = SINGLE_PRESETS["hp-vae-gan-mini"].training  # but for its budget
 SEED = 0  # of training, and of the first variation
 COLUMNS = 6  # pictures in a row of a sheet
 MARGIN = 84  # pixels for the names of its rows
@@ -111,17 +109,17 @@ class Lab:
         )
         return fit(ModelConfig(f"ablation-{variant.name}", (config,)), clip)
 
+    def training(self, variant: Variant) -> SingleTrainingConfig:
+        """The preset's, but for its budget and what is compared."""
+        precision = "bf16" if has_fast_bfloat16(CPU) else "fp32"
+        return replace(
+            self.preset.training, iterations=10**9, minutes=self.minutes, freeze=variant.freeze, precision=precision
+        )
+
     def trained(self, path: Path, variant: Variant) -> Path:
         """The model folder; it is trained, or its training is finished, where that has not been done."""
         clip, out = self.clip(path), self.folder(path, variant)
-        training = replace(
-            TRAINING,
-            iterations=10**9,
-            minutes=self.minutes,
-            freeze=variant.freeze,
-            precision="bf16" if has_fast_bfloat16(CPU) else "fp32",
-        )
-        run = SingleRun(self.model(variant, clip), training, clip, out, SEED, str(path))
+        run = SingleRun(self.model(variant, clip), self.training(variant), clip, out, SEED, str(path))
         train_single(run, device=CPU, progress=Reporter(f"{path.stem} {variant.name}"), warn=say)
         return out / "model"
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 from hvgcli.checkpoints import write_json
+from hvgcli.metrics.frame_statistics import FrameStatistics
+from hvgcli.presets import find_single_preset
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = {"rates": [1, 2], "window": 5, "blocks": 2, "family": "hp-vae-gan", "height": 16, "width": 24, "min_height": 8}
@@ -103,6 +106,14 @@ def test_a_mean_waits_for_all_clips(program: ModuleType) -> None:
     assert tables.mean("V10", "distance") is None
     assert "below that of VAE only" not in tables.whole()
     assert "**NO**, 6 against 2; on 0 of 1 clips" in program.Tables(found[:2], 10).whole()
+
+
+def test_losses_and_rates_are_those_of_the_preset(program: ModuleType, tmp_path: Path) -> None:
+    preset = find_single_preset("hp-vae-gan-mini")
+    preset = replace(preset, training=replace(preset.training, lr=1e-4, kl_weight=3.0))
+    lab = program.Lab(tmp_path, FrameStatistics(), preset, 2.0, 16, 2, 4, 2)
+    training = lab.training(program.Variant("all-trained", 2, freeze=False))
+    assert (training.lr, training.kl_weight, training.minutes, training.freeze) == (1e-4, 3.0, 2.0, False)
 
 
 def test_variants_by_name(program: ModuleType) -> None:
