@@ -35,7 +35,8 @@ class Encoder(nn.Module):
     """E with its heads M and S: x^0 `(B, 3, T, H, W)` -> mean and log variance of z, `(B, latent, T, H, W)` each.
 
     Blocks of a convolution with spectral norm and LeakyReLU; the heads are one convolution each. S gives the
-    logarithm of the variance, so that any of its values is one.
+    logarithm of the variance, so that any of its values is one. Beyond the ends of a clip are zeros, whatever
+    `hold_ends` is.
     """
 
     def __init__(self, config: SingleConfig) -> None:
@@ -60,7 +61,8 @@ class Encoder(nn.Module):
 class PatchGenerator(nn.Module):
     """G^n without its tanh: `(B, in_channels, T, H, W)` -> `(B, 3, T, H, W)`.
 
-    Blocks of convolution, batch norm and LeakyReLU; the last convolution is alone.
+    Blocks of convolution, batch norm and LeakyReLU. The last convolution is alone: appendix A.1 leaves open whether
+    it has a batch norm, and SinGAN's has none.
     """
 
     def __init__(self, in_channels: int, kernel: int, config: SingleConfig) -> None:
