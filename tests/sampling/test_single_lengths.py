@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hvgcli.layers.volume import EPS, VolumeNorm
 from hvgcli.sampling.single import SeedNoise, Single, generate, load_single, random_path
+from hvgcli.sampling.single_blocks import Blockwise
 from hvgcli.sampling.single_lengths import attach, measure, passes_for, sizes_for, steps
 
 FRAMES = 9  # the model has those of 5
@@ -40,16 +41,19 @@ def test_a_scale_has_the_moments_of_random_samples_of_that_length(single: Single
     """Of the last scale's first norm: its convolution sees the output of the scales below."""
     measure(single, FRAMES, warn=silent)
     sizes = sizes_for(single.config, FRAMES)
-    generator = single.network.generators[3].generator
+    blockwise = single.network.generators[3]
+    assert isinstance(blockwise, Blockwise)
+    generator = blockwise.generator
+    conv, norm = generator.convs[0], generator.norms[0]
+    assert isinstance(norm, VolumeNorm)
     seen: list[Tensor] = []
-    hook = generator.convs[0].register_forward_hook(lambda module, args, y: seen.append(y.double()))
+    hook = conv.register_forward_hook(lambda module, args, y: seen.append(y.double()))
     with torch.no_grad():
         for number in range(passes_for(sizes)[3]):
             noise = SeedNoise([f"length {number}"], single.network.latent, single.device)
             random_path(single.network, noise, sizes, 4)
     hook.remove()
     values = torch.cat(seen).transpose(0, 1).flatten(1)
-    norm = generator.norms[0]
     torch.testing.assert_close(norm.mean.double(), values.mean(1), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(norm.var.double(), values.var(1, correction=0), atol=EPS, rtol=1e-4)
     assert not norm.training
