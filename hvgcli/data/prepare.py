@@ -234,8 +234,7 @@ def prepare(asked: Request, *, workers: int, progress: Progress = lambda done, t
 
 
 def _make(asked: Request, scratch: Path, workers: int, progress: Progress) -> None:
-    for left in [*scratch.glob("*.part"), *scratch.glob("*.mp4")]:  # of a run that was killed
-        left.unlink(missing_ok=True)
+    _tidy(scratch)  # after a run that was killed
     write_json(scratch / "claim.json", {"prepared": asked.claim()})
     try:
         with Workers(workers) as pool:
@@ -249,6 +248,14 @@ def _make(asked: Request, scratch: Path, workers: int, progress: Progress) -> No
     except DataError:  # nothing can be read: leave nothing, so that it can be tried again with other files
         clear(asked.out)
         raise
+    finally:  # Ctrl-C may come while a clip is opened or closed, where nobody else removes it
+        _tidy(scratch)
+
+
+def _tidy(scratch: Path) -> None:
+    """Remove clips that are being cut."""
+    for left in [*scratch.glob("*.part"), *scratch.glob("*.mp4")]:
+        left.unlink(missing_ok=True)
 
 
 def _kept_plan(scratch: Path) -> dict[str, Any] | None:
