@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from made_files import frames, made, picture
 from real_models import make_working_model
 
 from hvgcli import runtime, video
@@ -18,23 +18,6 @@ from hvgcli.cli.main import run
 from hvgcli.sampling.noise import random_labels
 
 pytestmark = pytest.mark.usefixtures("place")
-
-
-def made(result: tuple[int, str, str]) -> list[str]:
-    """The paths on stdout of a call that went well."""
-    code, out, err = result
-    assert code == 0, err
-    return out.splitlines()
-
-
-def picture(path: object) -> np.ndarray:
-    with Image.open(str(path)) as image:
-        return np.asarray(image)
-
-
-def frames(path: object) -> np.ndarray:
-    """The frames that were written, without the loss of an encoder: a folder of PNG."""
-    return np.stack([picture(file) for file in sorted(Path(str(path)).glob("*.png"))])
 
 
 def names(folder: object = ".") -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_files import frames, made, picture
 from PIL import Image
 from single_models import make_single_model
 from small_single import image_config
@@ -40,22 +41,6 @@ def single(models, place, capsys):
         return code, *capsys.readouterr()
 
     return call
-
-
-def made(result: tuple[int, str, str]) -> list[str]:
-    """The paths on stdout of a call that went well."""
-    code, out, err = result
-    assert code == 0, err
-    return out.splitlines()
-
-
-def picture(path: object) -> np.ndarray:
-    with Image.open(str(path)) as image:
-        return np.asarray(image)
-
-
-def frames(path: object) -> np.ndarray:
-    return np.stack([picture(file) for file in sorted(Path(str(path)).glob("*.png"))])
 
 
 def names() -> list[str]:

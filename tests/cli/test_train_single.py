@@ -250,26 +250,18 @@ def test_the_same_command_goes_on_to_the_weights_of_an_uninterrupted_run(
     assert same(weights(out), weights(tmp_path / "whole"))
 
 
+def training(clip: Path, preset: Path, out: Path, *more: object) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    fixed = ("--precision", "fp32", "--device", "cpu", "--log", "csv")
+    return start("train-single", clip, "--preset", preset, *fixed, "--out", out, *more)
+
+
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_run_that_is_asked_to_end_leaves_a_model_of_the_finished_scales(
     clip: Path, preset: Path, tmp_path: Path, number: signal.Signals, expected: int
 ) -> None:
     out = tmp_path / "run"
-    command = [
-        "train-single",
-        clip,
-        "--preset",
-        preset,
-        "--precision",
-        "fp32",
-        "--device",
-        "cpu",
-        "--log",
-        "csv",
-        "--out",
-        out,
-    ]
-    program = start(*command, "--iterations", 300, "--save-every", 1000)
+    program = training(clip, preset, out, "--iterations", 300, "--save-every", 1000)
     assert until(lambda: rows(out) >= 303, program)
     program.send_signal(number)
     code, printed, errors = end(program)
@@ -286,21 +278,7 @@ def test_a_stop_before_the_first_scale_is_finished_says_that_there_is_no_model(
     clip: Path, preset: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = [
-        "train-single",
-        clip,
-        "--preset",
-        preset,
-        "--precision",
-        "fp32",
-        "--device",
-        "cpu",
-        "--out",
-        out,
-        "--iterations",
-        10**6,
-    ]
-    program = start(*command, "--json", "--log", "csv")
+    program = training(clip, preset, out, "--iterations", 10**6, "--json")
     assert until(lambda: rows(out) >= 1, program)
     program.send_signal(signal.SIGTERM)
     code, printed, errors = end(program)

@@ -44,16 +44,7 @@ def call(options: Options, folder: Path, config: ModelConfig, output: Output) ->
         grid=options.grid,
         passes=options.passes or PASSES,
     )
-    files = targets.choose_files(
-        job.names(),
-        options.output,
-        options.format,
-        job.default_name(),
-        job.request.frames,
-        sheet=options.sheet is not None,
-        overwrite=options.overwrite,
-        skip_existing=options.skip_existing,
-    )
+    files = options.files(job.names(), job.default_name(), job.request.frames)
     if options.seed is None:
         output.note(f"seed {making.seeds_text(job.choice.seeds)}")
     work = production.Production(job, files, output, options.sheet, metadata=options.metadata)

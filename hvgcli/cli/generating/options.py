@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hvgcli.cli import values
 from hvgcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from hvgcli.cli.targets import Files
     from hvgcli.video import Format
 
 OF_LEVELS = {
@@ -65,3 +66,21 @@ class Options:
         for name, field in options.items():
             if getattr(self, field) is not None:
                 raise UsageError(f"{name} {why}: leave it out")
+
+    def files(
+        self, names: Sequence[Mapping[str, Any]], default_name: str, frames: int, *, stills: bool = False
+    ) -> Files:
+        """Where the videos with these `names` go: `targets.choose_files` for what was typed."""
+        from hvgcli.cli.targets import choose_files
+
+        return choose_files(
+            names,
+            self.output,
+            self.format,
+            default_name,
+            frames,
+            sheet=self.sheet is not None,
+            overwrite=self.overwrite,
+            skip_existing=self.skip_existing,
+            stills=stills,
+        )

@@ -22,20 +22,9 @@ def call(options: Options, folder: Path, config: ModelConfig, output: Output) ->
     """Make what `options` ask of the model in `folder`, or say what would be made."""
     job = plan(options, folder, config)
 
-    from hvgcli.cli import targets
     from hvgcli.cli.generating import making, single_production
 
-    files = targets.choose_files(
-        job.names(),
-        options.output,
-        options.format,
-        job.default_name(),
-        job.frames,
-        sheet=options.sheet is not None,
-        overwrite=options.overwrite,
-        skip_existing=options.skip_existing,
-        stills=job.stills,
-    )
+    files = options.files(job.names(), job.default_name(), job.frames, stills=job.stills)
     if options.seed is None:
         output.note(f"seed {making.seeds_text(job.seeds)}")
     work = single_production.SingleProduction(job, files, output, options.sheet, metadata=options.metadata)
