@@ -27,7 +27,8 @@ from hvgcli.metrics.networks import FeatureNetwork  # noqa: E402
 from hvgcli.metrics.places import Places, places_of  # noqa: E402
 from hvgcli.metrics.variations import learned_frames, measure_variations, variations  # noqa: E402
 from hvgcli.sampling.single import Single, load_single  # noqa: E402
-from hvgcli.training.single_run import Progress, SingleRun, train_single  # noqa: E402
+from hvgcli.training.single_folder import SingleRun  # noqa: E402
+from hvgcli.training.single_run import Progress, train_single  # noqa: E402
 from hvgcli.video import tile, write_image  # noqa: E402
 
 CPU = torch.device("cpu")

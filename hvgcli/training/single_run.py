@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from hvgcli import __version__
-from hvgcli.checkpoints import CHECKSUMS, LATER, load_metadata, read_json, write_json
-from hvgcli.config import FORMAT_VERSION, ModelConfig, SingleConfig, SingleTrainingConfig, to_dict
-from hvgcli.data.single import SingleClip, scale_pyramid
+from hvgcli.checkpoints import CHECKSUMS, load_metadata
+from hvgcli.config import SingleConfig, SingleTrainingConfig
+from hvgcli.data.single import scale_pyramid
 from hvgcli.errors import HvgError, UsageError
 from hvgcli.models.hp_vae_gan import HpVaeGan
 from hvgcli.sampling.single import PASSES, record_statistics
@@ -32,6 +32,7 @@ from hvgcli.training.run_folder import lock_of, machine
 from hvgcli.training.run_state import load_state, remove_leftovers, save_state, states
 from hvgcli.training.single import Metrics, ScaleTraining, start_from
 from hvgcli.training.single_finish import SAMPLES, write_model, write_preview
+from hvgcli.training.single_folder import SingleRun, claim
 
 METRICS = ("reconstruction", "coarse", "kl", "loss_d", "penalty", "loss_g")
 COLUMNS = ("step", "scale", "iteration", "seconds", *METRICS)
@@ -39,26 +40,6 @@ KEEP = 2  # states
 SHEET = 2 + SAMPLES  # videos of a sheet, each about as long to make as a random sample
 ADVICE = "use --precision fp32, or a preset file with a lower lr"
 STATISTICS_SHARE = 0.1  # of a scale's minutes: a small budget is not spent on standing statistics
-
-
-@dataclass(frozen=True)
-class SingleRun:
-    """What is trained, on what, and where."""
-
-    model: ModelConfig
-    """Fitted to the clip (`hvgcli.data.single.fit`)."""
-    training: SingleTrainingConfig
-    clip: SingleClip
-    out: Path
-    seed: int = 0
-    source: str = ""
-    """What the clip is, for run.json and the card: its file and start."""
-
-    @property
-    def config(self) -> SingleConfig:
-        config = self.model.single
-        assert config is not None
-        return config
 
 
 @dataclass(frozen=True)
@@ -329,70 +310,3 @@ def _load(
         raise UsageError(f"{path} is of scale {number}, which this run has not")
     level = ScaleTraining(network, number - 1, pyramid, run.training, run.seed)
     return level, load_state(path, level)
-
-
-# ---- who may use the folder -----------------------------------------------------------------------------
-
-
-def _record(run: SingleRun) -> dict[str, Any]:
-    """What makes this run the one it is, as JSON values."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "version": __version__,
-        "model": to_dict(run.model),
-        "training": to_dict(run.training),
-        "clip": {"source": run.source, "pixels": [int(run.clip.frames.sum()), list(run.clip.frames.shape)]},
-        "seed": run.seed,
-    }
-
-
-def check_claim(run: SingleRun, warn: Callable[[str], None]) -> None:
-    """Check that the folder is free, or holds this very run; nothing is written.
-
-    Other networks, another training, seed or clip are refused. Another budget only goes on, and so does another
-    precision, with a warning that the weights will not be those of one uninterrupted run.
-
-    Errors: `UsageError`.
-    """
-    path = run.out / "run.json"
-    if not path.exists():
-        return
-    known, record = read_json(path), _plain(_record(run))
-    if not isinstance(known, dict) or not isinstance(known.get("clip"), dict):
-        raise UsageError(f"{run.out} holds a run of another command: give a new --out folder")
-    for key, free in (("model", {"name"}), ("training", {"minutes", "iterations", "precision"})):
-        if names := _differing(_flat(known.get(key)), _flat(record[key]), free):
-            raise UsageError(f"{run.out} holds another run (its {key} differs: {names}): give a new --out folder")
-    if known.get("seed") != run.seed:
-        raise UsageError(f"{run.out} holds another run (its seed differs): give a new --out folder")
-    if known["clip"].get("pixels") != record["clip"]["pixels"]:
-        raise UsageError(f"{run.out} holds a run with another clip: give a new --out folder")
-    if known["training"]["precision"] != run.training.precision:
-        warn(f"{run.out} goes on with another precision than it began with: {run.training.precision}")
-
-
-def claim(run: SingleRun, where: dict[str, Any], warn: Callable[[str], None]) -> None:
-    """Check as `check_claim`, then write run.json. where: the `machine` of this part of the run."""
-    check_claim(run, warn)
-    write_json(run.out / "run.json", _record(run) | {"machine": where})
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    """The fields of a config's JSON, those of its one level among them."""
-    if not isinstance(config, dict):
-        return {}
-    levels = config.get("levels")
-    level = levels[0] if isinstance(levels, list) and len(levels) == 1 and isinstance(levels[0], dict) else {}
-    return {key: value for key, value in config.items() if key != "levels"} | level
-
-
-def _differing(known: dict[str, Any], record: dict[str, Any], free: set[str]) -> str:
-    """Names of the fields with other values, but for those that are `free`; a field that came later had its own."""
-    return ", ".join(key for key in record if key not in free and known.get(key, LATER.get(key)) != record[key])
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON has them."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

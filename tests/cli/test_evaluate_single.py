@@ -20,7 +20,8 @@ from hvgcli.cli.main import run
 from hvgcli.config import ModelConfig
 from hvgcli.data.single import fit, read_clip
 from hvgcli.metrics.page.evaluation import read_evaluation
-from hvgcli.training.single_run import Progress, SingleRun, train_single
+from hvgcli.training.single_folder import SingleRun
+from hvgcli.training.single_run import Progress, train_single
 from hvgcli.video import read_video, write_image
 
 Call = Callable[..., tuple[int, str, str]]

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +202,52 @@ def test_a_run_of_another_command_is_refused(hvg: Call, tmp_path: Path) -> None:
     (tmp_path / "run" / "run.json").write_text('{"level": 1, "model": {}}')
     code, _, errors = hvg()
     assert (code, "holds a run of another command: give a new --out" in one_line(errors)) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"precision": None}}, "has no training.precision, expected fp32 or bf16"),
+        ({"training": {"precision": ["fp32"]}}, "training.precision ['fp32'], expected fp32 or bf16"),
+        ({"training": [1]}, "training [1], expected an object"),
+        ({"model": None}, "has no model, expected an object"),
+        ({"clip": None}, "holds a run of another command"),
+        ({"seed": None}, "its seed differs"),
+    ],
+)
+def test_a_run_json_with_missing_or_odd_values_is_one_line(
+    hvg: Call, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    """None: without it."""
+    assert hvg()[0] == 0
+    path = tmp_path / "run" / "run.json"
+    path.write_text(json.dumps(changed(json.loads(path.read_text()), changes)))
+    before = path.read_bytes()
+    for arguments in ([], ["--dry-run"]):
+        code, printed, errors = hvg(*arguments)
+        assert (code, printed) == (2, "")
+        assert message in one_line(errors)
+        assert one_line(errors).endswith("give a new --out folder")
+    assert path.read_bytes() == before
+
+
+def changed(record: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`record` with the `changes`, also those within objects; None takes a value away."""
+    result = {key: value for key, value in record.items() if changes.get(key, value) is not None}
+    for key, value in changes.items():
+        if value is not None:
+            result[key] = changed(record[key], value) if isinstance(value, dict) else value
+    return result
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 9000, '{"seed": NaN}'])
+def test_a_run_json_that_cannot_be_read_is_one_line(hvg: Call, tmp_path: Path, content: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(content)
+    code, printed, errors = hvg()
+    assert (code, printed) == (3, "")
+    assert "run.json is not valid JSON" in one_line(errors)
+    assert one_line(errors).endswith("give a new --out folder")
 
 
 def test_a_full_disk_is_one_line(clip: Path, hvg: Call, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from hvgcli.metrics.variations import (
 from hvgcli.models.hp_vae_gan import HpVaeGan
 from hvgcli.sampling.single import Single, load_single, own_statistics, record_statistics
 from hvgcli.training.single_finish import write_model
-from hvgcli.training.single_run import SingleRun, train_single
+from hvgcli.training.single_folder import SingleRun
+from hvgcli.training.single_run import train_single
 
 
 def some_videos(*size: int, seed: int = 0) -> Tensor:

@@ -16,7 +16,8 @@ from hvgcli.config import SingleConfig, SingleTrainingConfig
 from hvgcli.errors import TrainingError, UsageError
 from hvgcli.sampling.single import generate, load_single
 from hvgcli.training.run_state import states
-from hvgcli.training.single_run import Progress, SingleRun, deadline, scale_shares, train_single
+from hvgcli.training.single_folder import SingleRun
+from hvgcli.training.single_run import Progress, deadline, scale_shares, train_single
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,9 @@ from hvgcli.cli.describe import parameter_counts
 from hvgcli.cli.output import Output, grid
 from hvgcli.cli.training.plan import mebibytes
 from hvgcli.config import SinglePreset, to_dict
+from hvgcli.training.single_folder import SingleRun
 from hvgcli.training.single_memory import clip_bytes, scale_bytes
-from hvgcli.training.single_run import SingleRun, scale_shares
+from hvgcli.training.single_run import scale_shares
 
 COLUMNS = {"scale": "scale", "kind": "kind", "frames": "frames", "size": "size", "minutes": "minutes"}
 

@@ -17,7 +17,7 @@ from hvgcli.data.single import SingleClip, fit, read_clip
 from hvgcli.errors import MediaError, UsageError
 from hvgcli.presets import find_single_preset
 from hvgcli.runtime import has_fast_bfloat16
-from hvgcli.training.single_run import SingleRun
+from hvgcli.training.single_folder import SingleRun
 
 UNLIMITED = 10**9  # iterations, where only a budget of minutes ends a scale
 

@@ -14,7 +14,8 @@ from hvgcli.cli.output import Advance, Output
 from hvgcli.cli.training.run import has_tensorboard, stopping
 from hvgcli.cli.training.single_plan import emit_plan
 from hvgcli.cli.training.single_request import Request, planned
-from hvgcli.training.single_run import Progress, SingleRun, check_claim, train_single
+from hvgcli.training.single_folder import SingleRun, check_claim
+from hvgcli.training.single_run import Progress, train_single
 
 LINE_SECONDS = 60.0  # between two lines where no bar is shown
 
