@@ -104,7 +104,8 @@ def train_single(
 
     After each scale OUT/model can be used, and OUT/samples has a sheet. The same command again goes on where it
     stopped, also with another --minutes or --iterations. A preset file is JSON with "model" and "training", as
-    --dry-run --json prints them; fields that are left out have the paper's values.
+    --dry-run --json prints them; fields that are left out have the paper's values, and minutes take the place of
+    iterations.
     """
     begun = time.monotonic()  # of the budget: loading the libraries and the clip is part of it
     from hvgcli.runtime import choose_device, tune_allocator

@@ -202,6 +202,15 @@ def test_a_budget_takes_the_place_of_the_presets(hvg: Call, preset: Path) -> Non
     assert (told["minutes"], told["iterations"], told["training"]["minutes"]) == (None, 4, 0)
 
 
+def test_the_same_budget_is_the_same_run_by_default_and_given(hvg: Call, preset: Path) -> None:
+    mini = ("--preset", "hp-vae-gan-mini", "--frames", 9)
+    assert plan(hvg, *mini) == plan(hvg, *mini, "--minutes", 30)
+    record = json.loads(preset.read_text())
+    record["training"]["minutes"] = 5
+    preset.write_text(json.dumps(record))
+    assert plan(hvg) == plan(hvg, "--minutes", 5)
+
+
 def test_auto_is_bfloat16_where_that_is_fast(hvg: Call) -> None:
     from hvgcli.runtime import has_fast_bfloat16
 

@@ -127,9 +127,11 @@ def _training(training: SingleTrainingConfig, request: Request, device: torch.de
     if request.minutes is not None:
         if not request.minutes > 0:
             raise UsageError(f"--minutes {request.minutes:g} must be above 0")
-        training = replace(training, minutes=request.minutes, iterations=UNLIMITED)
+        training = replace(training, minutes=request.minutes)
     if request.iterations is not None:
         training = replace(training, minutes=0.0, iterations=request.iterations)
+    if training.minutes:  # also where they are the preset's: one budget takes the place of the other
+        training = replace(training, iterations=UNLIMITED)
     precision = request.precision
     if precision == "auto":
         precision = "bf16" if has_fast_bfloat16(device) else "fp32"
