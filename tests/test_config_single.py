@@ -104,6 +104,8 @@ def test_a_model_that_was_stopped_makes_the_videos_of_its_last_scale() -> None:
     assert stopped.frames == 5
     assert stopped.resolution == 75
     assert stopped.rate() == Fraction(24, 3)
+    assert stopped.single is not None
+    assert stopped.single.usual_size == (74, 76)  # of 75x76: H.264 has even sides
     assert model().frames == 13
     assert model().rate() == 24
 

@@ -48,7 +48,7 @@ def output_size(config: ModelConfig) -> str:
     """WIDTHxHEIGHT of what a model makes; of one clip or image, by default."""
     if config.single is None:
         return f"{config.resolution}x{config.resolution}"
-    _, height, width = config.single.sizes[config.single.built - 1]
+    height, width = config.single.usual_size
     return f"{width}x{height}"
 
 

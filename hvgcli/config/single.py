@@ -171,6 +171,15 @@ class SingleConfig:
         return self.heights[self.built - 1]
 
     @property
+    def usual_size(self) -> tuple[int, int]:
+        """(height, width) of the output unless another is asked for: even, as H.264 has it.
+
+        The last scale of a stopped training may have an odd height.
+        """
+        _, height, width = self.sizes[self.built - 1]
+        return max(2, height // 2 * 2), max(2, width // 2 * 2)
+
+    @property
     def stride(self) -> int:
         """Frames of the window from one output frame to the next."""
         return self.steps[self.built - 1]

@@ -175,12 +175,6 @@ def smallest_size(config: SingleConfig) -> tuple[int, int]:
     )
 
 
-def usual_size(config: SingleConfig) -> tuple[int, int]:
-    """(height, width) of the training, even: of a stopped one, the last scale may be odd, which H.264 is not."""
-    _, height, width = config.sizes[config.built - 1]
-    return max(2, height // 2 * 2), max(2, width // 2 * 2)
-
-
 @torch.inference_mode()
 def generate(
     single: Single,

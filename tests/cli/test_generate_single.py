@@ -351,11 +351,20 @@ def test_models_are_described(models, capsys):
         record = json.loads(capsys.readouterr().out)
         assert (record["learned"], record["scales"], record["rate"], record["frames"]) == ("clip", "2 of 4", "6", 2)
         assert (record["system"], record["sigma"]) == ("hp-vae-gan", 1.0)
-        assert record["size"] == record["scale_sizes"][-1].split("/")[1]
+        assert (record["size"], record["scale_sizes"]) == ("14x10", ["2/10x8", "2/14x11"])  # made and trained
     assert run(["info", str(models / "still")]) == 0
     out = capsys.readouterr().out
     assert "image" in out
     assert "16x12" in out
+
+
+@pytest.mark.parametrize("name", ["moving", "still", "stopped"])
+def test_the_described_size_is_the_one_that_is_made(single, models, capsys, name):
+    assert run(["info", str(models / name), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    code, out, _ = single("--seed", 1, "--dry-run", "--json", model=name)
+    assert code == 0
+    assert described["size"] == described["levels"][0]["size"] == json.loads(out)["size"]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def plan(options: Options, folder: Path, config: ModelConfig) -> SingleJob:
     from hvgcli.cli.generating import single_making, single_source
     from hvgcli.cli.predicting import making as predicting
     from hvgcli.hub import available
-    from hvgcli.sampling.single import output_sizes, usual_size
+    from hvgcli.sampling.single import output_sizes
 
     single = config.single
     assert single is not None
@@ -62,7 +62,7 @@ def plan(options: Options, folder: Path, config: ModelConfig) -> SingleJob:
     source = None
     if options.source is not None:
         source = single_source.find_source(config, options.source, options.at_scale, options.mask, size, frames)
-    wanted = source.size if source else size or usual_size(single)
+    wanted = source.size if source else size or single.usual_size
     frames = source.frames if source else single.frames if frames is None else frames
     output_sizes(single, wanted, frames)  # refuses what cannot be
     return single_making.SingleJob(

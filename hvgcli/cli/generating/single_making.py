@@ -16,7 +16,7 @@ from hvgcli.cli.targets import NAME, slug
 from hvgcli.config import ModelConfig, SingleConfig
 from hvgcli.errors import UsageError
 from hvgcli.hub import DEFAULT_MODEL
-from hvgcli.sampling.single import output_sizes, usual_size
+from hvgcli.sampling.single import output_sizes
 from hvgcli.sampling.single_blocks import largest_block
 from hvgcli.video import Format
 
@@ -78,7 +78,7 @@ class SingleJob:
     @property
     def usual(self) -> bool:
         """Whether the size is that of the training."""
-        return self.frame_size == usual_size(self.single)
+        return self.frame_size == self.single.usual_size
 
     @property
     def same_for_all_seeds(self) -> bool:

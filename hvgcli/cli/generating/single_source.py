@@ -16,7 +16,7 @@ from hvgcli.data.cache import resize_uint8
 from hvgcli.data.excerpt import decimal, nearest_frame
 from hvgcli.data.single import frames_from, read_frames
 from hvgcli.errors import MediaError, UsageError
-from hvgcli.sampling.single import check_scale, smallest_size, usual_size
+from hvgcli.sampling.single import check_scale, smallest_size
 from hvgcli.video import Footage, examine
 
 
@@ -140,7 +140,7 @@ def fitting_size(config: SingleConfig, footage: Footage) -> tuple[int, int]:
 
     Errors: `UsageError` where that is too wide, or too narrow for the model's coarsest scale.
     """
-    height = usual_size(config)[0]
+    height = config.usual_size[0]
     width = max(2, 2 * round(height * shown_aspect(footage) / 2))
     if not smallest_size(config)[1] <= width <= LARGEST_SIDE:
         raise UsageError(
