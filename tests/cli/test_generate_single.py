@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from made_files import frames, made, picture
 from PIL import Image
+from real_models import make_working_model
 from single_models import make_single_model
 from small_single import image_config
 
@@ -36,7 +37,7 @@ def models(tmp_path_factory) -> Path:
 def single(models, place, capsys):
     """Runs `hvg generate`; returns exit code, stdout and stderr."""
 
-    def call(*args: object, model: str = "moving") -> tuple[int, str, str]:
+    def call(*args: object, model: str | Path = "moving") -> tuple[int, str, str]:
         code = run(["generate", "--model", str(models / model), *map(str, args)])
         return code, *capsys.readouterr()
 
@@ -169,6 +170,16 @@ def test_existing_files(single):
     assert Path("moving_s0001_5f.mp4").read_text() == "mine"
     assert made(single("--seed", 1, "--overwrite", "--no-metadata")) == ["moving_s0001_5f.mp4"]
     assert video.provenance(Path("moving_s0001_5f.mp4")) is None
+
+
+@pytest.mark.parametrize("form", [[], ["--grid"]])
+def test_nothing_to_do_is_told_alike_by_both_kinds_of_model(single, tmp_path, form):
+    for model in ("moving", make_working_model(tmp_path / "tiny")):
+        args = ("--seed", "1-2", "-o", f"of-{Path(model).name}/", *form)
+        made(single(*args, model=model))
+        for dry in ([], ["--dry-run"], ["--dry-run", "--json"]):
+            code, out, err = single(*args, "--skip-existing", *dry, model=model)
+            assert (code, out, err) == (0, "", "nothing to do: all files are there\n")
 
 
 # ---- images ----------------------------------------------------------------------------------------
@@ -335,8 +346,6 @@ def test_more_than_this_machine_holds(single):
 
 @pytest.mark.parametrize("option", [["--size", "64x64"], ["--from", "x.png"], ["--at-scale", "1"], ["--mask", "x.png"]])
 def test_options_of_single_models_are_refused_by_others(tmp_path, capsys, option):
-    from real_models import make_working_model
-
     folder = make_working_model(tmp_path / "tiny")
     assert run(["generate", "--model", str(folder), *option]) == 2
     assert f"{option[0]} is for models of one clip or image" in capsys.readouterr().err

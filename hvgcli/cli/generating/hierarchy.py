@@ -48,9 +48,9 @@ def call(options: Options, folder: Path, config: ModelConfig, output: Output) ->
     if options.seed is None:
         output.note(f"seed {making.seeds_text(job.choice.seeds)}")
     work = production.Production(job, files, output, options.sheet, metadata=options.metadata)
-    if options.dry_run:
-        work.show_plan(folder)
-    elif not files.wanted:
+    if not files.wanted:
         output.note("nothing to do: all files are there")
+    elif options.dry_run:
+        work.show_plan(folder)
     else:
         work.run(folder, options.device, options.dtype)
