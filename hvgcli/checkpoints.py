@@ -265,7 +265,8 @@ def read_model_config(folder: Path) -> ModelConfig:
         check_model_types(data)
         return model_from_dict(data)
     except (ConfigError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise WeightsError(f"{path}: {error}") from error
+        fault = error.fault if isinstance(error, ConfigError) else error
+        raise WeightsError(f"{path}: {fault}: fetch or train the model again, or update hvg") from error
 
 
 def check_model_types(data: dict[str, Any]) -> None:

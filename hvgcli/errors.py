@@ -20,6 +20,11 @@ class UsageError(HvgError):
 class ConfigError(UsageError):
     """A configuration whose numbers do not fit together."""
 
+    def __init__(self, fault: str, change: str = "") -> None:
+        """fault: what is wrong. change: the option of a training that mends it; a file has to be mended itself."""
+        super().__init__(f"{fault}: change {change}" if change else fault)
+        self.fault = fault
+
 
 class MediaError(HvgError):
     """An input that cannot be read or decoded, or an output that cannot be written."""

@@ -271,5 +271,6 @@ def _read_preset(path: Path, read: Callable[[Any], P]) -> P:
         preset = read(data)
         check_model_types(data["model"])
     except (ConfigError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        fault = error.fault if isinstance(error, ConfigError) else error
+        raise ConfigError(f"{path}: {fault}: change it there") from error
     return preset

@@ -12,10 +12,10 @@ MAX_RESOLUTION = 4096
 MAX_FRAMES = 65_536
 
 
-def require(condition: bool, message: str) -> None:
-    """`ConfigError` with the message where the condition does not hold."""
+def require(condition: bool, message: str, change: str = "") -> None:
+    """`ConfigError` with the message where the condition does not hold. change: the option to change, if there is."""
     if not condition:
-        raise ConfigError(message)
+        raise ConfigError(message, change)
 
 
 def is_power_of_two(value: int) -> bool:

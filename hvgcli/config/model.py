@@ -63,7 +63,8 @@ class ModelConfig:
             )
             require(
                 level.frames % times_time == 0,
-                f"level {number}: a window of {level.frames} frames is not a multiple of {times_time}: change --window",
+                f"level {number}: a window of {level.frames} frames is not a multiple of {times_time}",
+                "--window",
             )
 
     @property

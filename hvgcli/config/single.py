@@ -65,10 +65,11 @@ class SingleConfig:
 
     def __post_init__(self) -> None:
         require(self.family == FAMILY, f"family {self.family!r} must be {FAMILY}: it may be of a newer version of hvg")
-        require(1 <= self.scales <= MAX_SCALES, f"scales {self.scales} must be 1..{MAX_SCALES}: change --scales")
+        require(1 <= self.scales <= MAX_SCALES, f"scales {self.scales} must be 1..{MAX_SCALES}", "--scales")
         require(
             0 <= self.vae_scales <= self.scales,
-            f"vae_scales {self.vae_scales} must be 0..{self.scales}: change --vae-scales",
+            f"vae_scales {self.vae_scales} must be 0..{self.scales}",
+            "--vae-scales",
         )
         require(0 <= self.finished <= self.scales, f"finished {self.finished} must be 0..{self.scales}")
         require(1 <= self.channels <= 1024, f"channels {self.channels} must be 1..1024")
@@ -82,8 +83,8 @@ class SingleConfig:
     def _check_sizes(self) -> None:
         for name in ("height", "width"):
             side = getattr(self, name)
-            require(8 <= side <= MAX_SIDE, f"{name} {side} must be 8..{MAX_SIDE} pixels: change --height")
-            require(side % 2 == 0, f"{name} {side} must be even: change --height")
+            require(8 <= side <= MAX_SIDE, f"{name} {side} must be 8..{MAX_SIDE} pixels", "--height")
+            require(side % 2 == 0, f"{name} {side} must be even", "--height")
         require(8 <= self.min_height <= MAX_SIDE, f"min_height {self.min_height} must be 8..{MAX_SIDE} pixels")
         try:
             factor = Fraction(self.factor)
@@ -92,10 +93,11 @@ class SingleConfig:
         require(1 < factor <= 4, f"factor {self.factor!r} must be a number above 1 and up to 4")
 
     def _check_time(self) -> None:
-        require(1 <= self.window <= MAX_WINDOW, f"window {self.window} must be 1..{MAX_WINDOW} frames: change --frames")
+        require(1 <= self.window <= MAX_WINDOW, f"window {self.window} must be 1..{MAX_WINDOW} frames", "--frames")
         require(
             self.volumetric == (self.window > 1),
-            "an image has a window of 1 frame and no volumetric convolutions, a clip both: change --frames",
+            "an image has a window of 1 frame and no volumetric convolutions, a clip both",
+            "--frames",
         )
         require(1 <= len(self.rates) <= 16, f"{len(self.rates)} rates must be 1..16")
         require(all(1 <= rate <= MAX_WINDOW for rate in self.rates), f"rates {self.rates} must be 1..{MAX_WINDOW}")
@@ -104,7 +106,8 @@ class SingleConfig:
         require(
             not bad,
             f"a window of {self.window} frames does not end on every rate of {self.rates}: it must be one more than a "
-            "multiple of each: change --frames",
+            "multiple of each",
+            "--frames",
         )
 
     @property
@@ -218,8 +221,8 @@ class SingleTrainingConfig:
     """"fp32", or "bf16" for convolutions in bfloat16; parameters and optimizers stay float32."""
 
     def __post_init__(self) -> None:
-        require(1 <= self.iterations <= 10**9, f"iterations {self.iterations} must be 1..10^9: change --iterations")
-        require(0 <= self.minutes < 1e6, f"minutes {self.minutes} must be 0 or more: change --minutes")
+        require(1 <= self.iterations <= 10**9, f"iterations {self.iterations} must be 1..10^9", "--iterations")
+        require(0 <= self.minutes < 1e6, f"minutes {self.minutes} must be 0 or more", "--minutes")
         for name in ("lr", "lr_decay"):
             require(0 < getattr(self, name) <= 1, f"{name} {getattr(self, name)} must be above 0 and up to 1")
         for name in ("beta1", "beta2"):

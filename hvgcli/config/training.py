@@ -79,24 +79,23 @@ class TrainingConfig:
     """Changes that the discriminators see in real and generated videos alike (DiffAugment; none in the papers)."""
 
     def __post_init__(self) -> None:
-        require(self.steps >= 1, f"steps {self.steps} must be at least 1: change --steps")
-        require(self.accumulate >= 1, f"accumulate {self.accumulate} must be at least 1: change --accumulate")
+        require(self.steps >= 1, f"steps {self.steps} must be at least 1", "--steps")
+        require(self.accumulate >= 1, f"accumulate {self.accumulate} must be at least 1", "--accumulate")
         require(
             self.batch_size % self.accumulate == 0 and self.batch_size // self.accumulate >= 2,
             f"batch size {self.batch_size} in {self.accumulate} parts must leave equal parts of at least 2 videos "
-            "for batch norm: change --batch-size or --accumulate",
+            "for batch norm",
+            "--batch-size or --accumulate",
         )
         unknown = [kind for kind in self.augment if kind not in AUGMENTATIONS]
-        require(not unknown, f"augment {', '.join(unknown)} must be of {', '.join(AUGMENTATIONS)}: change --augment")
+        require(not unknown, f"augment {', '.join(unknown)} must be of {', '.join(AUGMENTATIONS)}", "--augment")
         for name in ("lr_generator", "lr_discriminator"):
             require(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0")
         for name in ("discriminator_updates", "spatial_frames", "condition_reuse"):
             require(getattr(self, name) >= 1, f"{name} {getattr(self, name)} must be at least 1")
         require(self.condition_noise >= 0, f"condition_noise {self.condition_noise} must not be negative")
-        require(
-            self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16: change --precision"
-        )
-        require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1): change --ema")
+        require(self.precision in ("fp32", "bf16"), f"precision {self.precision!r} must be fp32 or bf16", "--precision")
+        require(0.0 <= self.ema < 1.0, f"ema {self.ema} must be in [0, 1)", "--ema")
         require(self.ema_start >= 0, f"ema_start {self.ema_start} must not be negative")
         require(self.orthogonal_penalty >= 0, f"orthogonal_penalty {self.orthogonal_penalty} must not be negative")
         low, high = self.random_scale

@@ -16,6 +16,7 @@ from single_models import make_single_model
 from small_single import image_config
 
 from hvgcli import video
+from hvgcli.checkpoints import finish_model
 from hvgcli.cli.main import run
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -349,6 +350,35 @@ def test_options_of_single_models_are_refused_by_others(tmp_path, capsys, option
     folder = make_working_model(tmp_path / "tiny")
     assert run(["generate", "--model", str(folder), *option]) == 2
     assert f"{option[0]} is for models of one clip or image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"height": 13}, "height 13 must be even"),
+        ({"width": 4}, "width 4 must be 8..4096 pixels"),
+        ({"scales": 40}, "scales 40 must be 1..16"),
+        ({"vae_scales": 9}, "vae_scales 9 must be 0..4"),
+        ({"window": 0}, "window 0 must be 1..1024 frames"),
+        ({"window": 6}, "it must be one more than a multiple of each"),
+        ({"volumetric": False}, "an image has a window of 1 frame"),
+        ({"colour": "red"}, "unknown field colour"),
+    ],
+)
+@pytest.mark.parametrize("command", [["generate", "--model"], ["info"], ["models", "info"]])
+def test_a_fault_of_a_model_folder_is_told_of_the_folder(tmp_path, capsys, command, changes, fault):
+    folder = make_single_model(tmp_path / "odd")
+    path = folder / "config.json"
+    record = json.loads(path.read_text())
+    record["levels"][0] |= changes
+    path.write_text(json.dumps(record))
+    finish_model(folder)  # the checksums are right
+    assert run([*command, str(folder)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"hvg: error: {path}: ")
+    assert fault in line
+    assert line.endswith(": fetch or train the model again, or update hvg")
+    assert "--" not in line
 
 
 # ---- other commands --------------------------------------------------------------------------------

@@ -98,6 +98,15 @@ def test_frames_that_end_on_no_rate_are_refused_with_a_number_that_does(hvg: Cal
     assert "--frames 6 ends on no rate of 2, 4: it must be one more than a multiple of one of them, like 7" in errors
 
 
+def test_a_fault_of_a_preset_file_is_told_of_the_file(hvg: Call, tmp_path: Path) -> None:
+    record = to_dict(PRESET)
+    record["model"]["levels"][0]["height"] = 13
+    (tmp_path / "odd.json").write_text(json.dumps(record))
+    code, _, errors = hvg("--preset", tmp_path / "odd.json", "--height", 12)
+    assert code == 2
+    assert one_line(errors) == f"{tmp_path / 'odd.json'}: height 13 must be even: change it there"
+
+
 def test_frames_that_end_on_few_rates_are_learned_with_a_warning(hvg: Call) -> None:
     code, _, errors = hvg("--frames", 6, "--dry-run")
     assert code == 0
