@@ -12,6 +12,7 @@ from hvgcli.config.checks import (
     MAX_RESOLUTION,
     is_power_of_two,
     require,
+    require_components,
 )
 
 UNITS = ("separable", "recurrent")
@@ -75,6 +76,8 @@ class LevelConfig:
     Not in the paper. Batch norm hides the mean brightness of a batch from the network, which a batch of 512
     does not feel and one of 4 does; the enlargement carries it past the norms.
     """
+    code_components: int = 0
+    """At level 1: Gaussians of each class in the fitted distribution of codes; 0 = z is N(0, I), as in the paper."""
 
     def __post_init__(self) -> None:
         require(1 <= self.frames <= MAX_FRAMES, f"frames {self.frames} must be 1..{MAX_FRAMES}")
@@ -93,6 +96,7 @@ class LevelConfig:
             f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give {self.doublings} or more",
         )
         require(1 <= self.z_dim <= 4096 and 1 <= self.embed_dim <= 4096, "z_dim and embed_dim must be 1..4096")
+        require_components(self.code_components, self.z_dim)
         require(self.unit in UNITS, f"unit {self.unit!r} must be {' or '.join(UNITS)}")
         require(
             not self.output_residual or self.unit == "separable",

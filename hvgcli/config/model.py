@@ -48,6 +48,7 @@ class ModelConfig:
         require(not levels[0].output_residual, "level 1 has nothing to enlarge: output_residual must be false")
         require(levels[0].matching is None, "level 1 has no condition: its matching discriminator must be null")
         for number, (below, level) in enumerate(pairwise(levels), start=2):
+            require(level.code_components == 0, f"level {number}: code_components is for level 1, it must be 0")
             require(
                 below.stride % level.stride == 0,
                 f"level {number}: stride {level.stride} does not divide {below.stride}, the stride below",

@@ -11,6 +11,7 @@ from hvgcli.config.checks import (
     MAX_RESOLUTION,
     is_power_of_two,
     require,
+    require_components,
 )
 from hvgcli.config.levels import DiscriminatorConfig
 
@@ -75,6 +76,8 @@ class OneStageConfig:
 
     Where there is one, what the network makes is fused with the warped frame (`hvgcli.models.frame_fusion`).
     """
+    code_components: int = 0
+    """Gaussians of each class in the fitted distribution of codes; 0 = z is N(0, I), as in the papers."""
     family: str = FAMILY
 
     def __post_init__(self) -> None:
@@ -101,6 +104,11 @@ class OneStageConfig:
             f"give {self.doublings + 1}, ch_0 and one a stage",
         )
         require(1 <= self.z_dim <= 4096 and 1 <= self.embed_dim <= 4096, "z_dim and embed_dim must be 1..4096")
+        require_components(self.code_components, self.z_dim)
+        require(
+            not (self.code_components and self.predictor),
+            "a predictor's z is what its context leaves open: code_components must be 0",
+        )
         for name, value, known in (
             ("unit", self.unit, RECURRENT_UNITS),
             ("decomposition", self.decomposition, DECOMPOSITIONS),

@@ -10,6 +10,7 @@ from hvgcli.layers.blocks import GeneratorBlock
 from hvgcli.layers.layout import to_frames, to_video
 from hvgcli.layers.units import UNITS
 from hvgcli.layers.weights import conv2d
+from hvgcli.models.code_prior import build_code_prior
 from hvgcli.models.condition import Condition, FirstMap
 from hvgcli.models.frame_fusion import FrameFusion
 from hvgcli.models.recurrent_generator import RecurrentGenerator, RecurrentState, RecurrentUnit
@@ -72,7 +73,10 @@ class DvdGan(RecurrentGenerator):
             )
             for i in range(level.doublings)
         ]
-        super().__init__(condition, first, stages, frames=level.frames, width=widths[-1], spectral=spectral)
+        prior = build_code_prior(level.code_components, num_classes, level.z_dim)
+        super().__init__(
+            condition, first, stages, frames=level.frames, width=widths[-1], spectral=spectral, prior=prior
+        )
         self.level = level
         self.fusion = FrameFusion(widths[-1], level.frame_kernel, spectral=spectral) if level.frame_kernel else None
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from hvgcli.config import LevelConfig
 from hvgcli.layers.blocks import GeneratorBlock
 from hvgcli.layers.conv_gru import ConvGRU
+from hvgcli.models.code_prior import build_code_prior
 from hvgcli.models.condition import Condition, FirstMap
 from hvgcli.models.recurrent_generator import RecurrentGenerator, RecurrentUnit
 
@@ -40,5 +41,8 @@ class Outline(RecurrentGenerator):
             )
             for i in range(len(level.widths))
         ]
-        super().__init__(condition, first, units, frames=level.frames, width=widths[-1], spectral=level.spectral_norm)
+        prior = build_code_prior(level.code_components, num_classes, level.z_dim)
+        super().__init__(
+            condition, first, units, frames=level.frames, width=widths[-1], spectral=level.spectral_norm, prior=prior
+        )
         self.level = level

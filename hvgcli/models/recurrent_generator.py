@@ -12,6 +12,7 @@ from hvgcli.layers.layout import to_frames, to_video
 from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.table import RowLayout
 from hvgcli.layers.weights import conv2d
+from hvgcli.models.code_prior import CodePrior
 from hvgcli.models.condition import Condition, FirstMap, Labels
 
 
@@ -39,7 +40,8 @@ class RecurrentState:
 class RecurrentGenerator(nn.Module):
     """z `(B, z_dim)` and classes -> video `(B, T, 3, D, D)` in [-1, 1], of any number of frames.
 
-    Frames can be made in pieces: the recurrent states are all the memory there is.
+    Where it has a `prior`, the z that it takes are codes that come from that. Frames can be made in pieces: the
+    recurrent states are all the memory there is.
     """
 
     recurrent = True
@@ -55,8 +57,9 @@ class RecurrentGenerator(nn.Module):
         frames: int,
         width: int,
         spectral: bool,
+        prior: CodePrior | None = None,
     ) -> None:
-        """`frames`: of a video in training; `width`: channels of the last unit's output."""
+        """`frames`: of a video in training; `width`: channels of the last unit's output; `prior`: None for N(0, I)."""
         super().__init__()
         self.condition = condition
         self.first = first
@@ -64,6 +67,7 @@ class RecurrentGenerator(nn.Module):
         self.norm = TimestepNorm(width, None, spectral=False)
         self.to_rgb = conv2d(width, 3, spectral=spectral)
         self.frames = frames
+        self.prior = prior
         self.rows = RowLayout(frames)
 
     def forward(self, z: Tensor, labels: Labels, frames: int | None = None) -> Tensor:

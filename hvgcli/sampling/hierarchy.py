@@ -14,9 +14,11 @@ from hvgcli.config import ModelConfig
 from hvgcli.errors import UsageError, WeightsError
 from hvgcli.layers.weights import bake_spectral_norm
 from hvgcli.models import Generator, build_generator
+from hvgcli.models.code_prior import CodePrior
+from hvgcli.models.recurrent_generator import RecurrentGenerator
 from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
-from hvgcli.sampling.noise import latents
+from hvgcli.sampling.noise import choices, latents
 from hvgcli.sampling.statistics import StandingTable
 from hvgcli.sampling.unroll import unroll
 
@@ -116,7 +118,12 @@ def load_level(folder: Path, number: int | None = None, *, device: torch.device 
 
 
 def level_latents(hierarchy: Hierarchy, samples: Sequence[Sample], level: int, sigma: float) -> Tensor:
-    """z `(B, z_dim)` of one level; a walk keeps the variance of z (a circle, not a chord)."""
+    """z `(B, z_dim)` of one level; a walk keeps the variance of z (a circle, not a chord).
+
+    Where the level has a prior of codes, it walks on the chord from one code to the other.
+    """
+    if code_prior(hierarchy.generators[level - 1]) is not None:
+        return _walked_codes(hierarchy, samples, level, sigma)
     z_dim = hierarchy.config.levels[level - 1].z_dim
     start = latents([sample.seed for sample in samples], level, z_dim)
     if any(sample.to_seed is not None for sample in samples):
@@ -124,6 +131,37 @@ def level_latents(hierarchy: Hierarchy, samples: Sequence[Sample], level: int, s
         blend = torch.tensor([s.blend if s.to_seed is not None else 0.0 for s in samples])[:, None]
         start = (start * (1 - blend) + end * blend) / ((1 - blend).square() + blend.square()).sqrt()
     return (sigma * start).to(hierarchy.device)
+
+
+def _walked_codes(hierarchy: Hierarchy, samples: Sequence[Sample], level: int, sigma: float) -> Tensor:
+    """Codes `(B, z_dim)` between that of (seed, label) and that of (to_seed, to_label)."""
+    conditional = hierarchy.config.conditional
+    labels = torch.tensor([sample.label for sample in samples]) if conditional else None
+    start = seed_codes(hierarchy, [sample.seed for sample in samples], level, sigma, labels)
+    if all(sample.to_seed is None and sample.to_label is None for sample in samples):
+        return start
+    ends = torch.tensor([s.label if s.to_label is None else s.to_label for s in samples]) if conditional else None
+    seeds = [sample.seed if sample.to_seed is None else sample.to_seed for sample in samples]
+    end = seed_codes(hierarchy, seeds, level, sigma, ends)
+    return torch.lerp(start, end, torch.tensor([[sample.blend] for sample in samples]).to(start))
+
+
+def seed_codes(hierarchy: Hierarchy, seeds: Sequence[int], level: int, sigma: float, labels: Tensor | None) -> Tensor:
+    """What the generator of a level takes for these seeds `(B, z_dim)`: sigma z, or the code of it.
+
+    labels: classes `(B,)`, which a prior of codes asks for.
+    """
+    z = (sigma * latents(seeds, level, hierarchy.config.levels[level - 1].z_dim)).to(hierarchy.device)
+    prior = code_prior(hierarchy.generators[level - 1])
+    if prior is None:
+        return z
+    codes: Tensor = prior(z, choices(seeds), None if labels is None else labels.to(hierarchy.device))
+    return codes
+
+
+def code_prior(generator: Generator) -> CodePrior | None:
+    """The prior of codes that a generator has; None where z is N(0, I)."""
+    return generator.prior if isinstance(generator, RecurrentGenerator) else None
 
 
 def sample_labels(hierarchy: Hierarchy, samples: Sequence[Sample]) -> Tensor | None:
@@ -195,6 +233,6 @@ def generate(
     if frames < 1:
         raise UsageError(f"got {frames} frames, expected at least 1")
     prepare(hierarchy, frames, sigma, levels)
-    zs = [level_latents(hierarchy, samples, number, sigma) for number in range(1, levels + 1)]
     labels = sample_labels(hierarchy, samples)
+    zs = [level_latents(hierarchy, samples, number, sigma) for number in range(1, levels + 1)]
     yield from unroll(hierarchy.generators[:levels], zs, labels, frames, piece, hierarchy.half[:levels])

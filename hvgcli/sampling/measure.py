@@ -11,7 +11,7 @@ from hvgcli.models import Generator
 from hvgcli.models.frame_prediction import FramePredictor
 from hvgcli.models.upsampler import Upsampler
 from hvgcli.sampling import statistics
-from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, prepare
+from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, prepare, seed_codes
 from hvgcli.sampling.noise import latents, random_labels
 from hvgcli.sampling.statistics import HORIZON, PASS_BATCH, PASSES, WINDOW, Recorder, StandingTable
 from hvgcli.sampling.unroll import unroll
@@ -48,9 +48,8 @@ def record(
     with Recorder(generators[-1], frames) as recorder:
         for number in range(passes):
             seeds = [-1 - number * batch - i for i in range(batch)]  # apart from the seeds that users give
-            unit = (latents(seeds, n, spec.z_dim) for n, spec in enumerate(config.levels[:level], start=1))
-            zs = [sigma * z.to(hierarchy.device) for z in unit]
             labels = random_labels(seeds, config.num_classes).to(hierarchy.device) if config.conditional else None
+            zs = [seed_codes(hierarchy, seeds, n, sigma, labels) for n in range(1, level + 1)]
             for _ in unroll(generators, zs, labels, frames, pass_piece(hierarchy, batch), hierarchy.half[:level]):
                 pass
             recorder.end_pass()

@@ -12,17 +12,19 @@ from torch import Tensor
 
 from hvgcli import __version__
 from hvgcli.checkpoints import finish_model, level_metadata, read_level, write_level, write_model_config
-from hvgcli.config import ModelConfig, OneStageConfig
+from hvgcli.config import ModelConfig, OneStageConfig, TrainingConfig
 from hvgcli.data.cache import FrameCache
 from hvgcli.data.clips import ClipIndex
 from hvgcli.layers.weights import bake_spectral_norm
 from hvgcli.models.frame_prediction import FramePredictor
+from hvgcli.models.recurrent_generator import RecurrentGenerator
 from hvgcli.sampling import hierarchy as hierarchies
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress
 from hvgcli.sampling.measure import measure_any_length, record, record_predictor
 from hvgcli.sampling.statistics import StandingTable, long_passes
 from hvgcli.training.batches import BatchSource
+from hvgcli.training.code_prior import fit_code_prior
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.plan import Run
 from hvgcli.training.run_state import load_state, states
@@ -40,11 +42,11 @@ def total_passes(run: Run, passes: int) -> int:
     return len(SIGMAS) * (passes + (0 if run.config.one_length else long_passes(passes)))
 
 
-def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
+def trained_hierarchy(run: Run, index: ClipIndex, device: torch.device) -> tuple[Hierarchy, int]:
     """The levels below with this run's last generator on top, and its step.
 
-    Spectral norms are baked in, and the weights are rounded to bfloat16 as they are shipped, so that
-    the statistics are those of the very weights that will be used.
+    A prior of codes is fitted to the training clips of `index`. Spectral norms are baked in, and the weights are
+    rounded to bfloat16 as they are shipped, so that the statistics are those of the very weights that will be used.
     """
     level = LevelTraining(run.config, run.level, run.training, device)
     step = int(load_state(states(run.out)[-1][1], level)["step"])
@@ -52,6 +54,9 @@ def trained_hierarchy(run: Run, device: torch.device) -> tuple[Hierarchy, int]:
     bake_spectral_norm(generator)
     for parameter in generator.parameters():
         parameter.copy_(parameter.to(torch.bfloat16))
+    if level.coded:
+        assert isinstance(generator, RecurrentGenerator)
+        fit_code_prior(level, generator, _source(run, run.training, index, device))
     if run.below is None:
         lower = Hierarchy(run.config, [], [], device=device)
     else:
@@ -80,7 +85,7 @@ def finish(
 
     notes is text for the model card. progress is called with 1 after each of `total_passes(passes)` passes.
     """
-    hierarchy, step = trained_hierarchy(run, device)
+    hierarchy, step = trained_hierarchy(run, index, device)
     measure = _tables_of_predictor if run.config.predictor else _tables
     tables = measure(run, index, hierarchy, passes, progress)
     tensors, described = statistics.to_tensors(tables)
@@ -124,10 +129,7 @@ def _tables_of_predictor(
     predictor = hierarchy.generators[0]
     assert isinstance(predictor, FramePredictor)
     training = replace(run.training, batch_size=min(run.training.batch_size, LARGEST_BATCH), accumulate=1)
-    cache = FrameCache(CACHE_BYTES)
-    source = BatchSource(
-        run.config, 1, training, index, cache, None, run.seed, hierarchy.device, lambda clip, reason: None
-    )
+    source = _source(run, training, index, hierarchy.device)
     tables = []
     for deviation in DEVIATIONS:
         contexts = (_context(source, number) for number in range(passes))
@@ -135,6 +137,12 @@ def _tables_of_predictor(
         moments = record_predictor(predictor, contexts, deviation, half=half, progress=progress)
         tables.append(statistics.exact_table(deviation, moments))
     return tables
+
+
+def _source(run: Run, training: TrainingConfig, index: ClipIndex, device: torch.device) -> BatchSource:
+    """Batches of the training clips of a first level; clips that fail are passed over, training told of them."""
+    cache = FrameCache(CACHE_BYTES)
+    return BatchSource(run.config, 1, training, index, cache, None, run.seed, device, lambda clip, reason: None)
 
 
 def _context(source: BatchSource, number: int) -> Tensor:

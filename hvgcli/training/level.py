@@ -83,6 +83,11 @@ class LevelTraining(nn.Module):
         }
 
     @property
+    def coded(self) -> bool:
+        """Whether videos are made of the codes of clips only: a prior of codes is fitted when training is over."""
+        return self.config.levels[self.level - 1].code_components > 0
+
+    @property
     def sampler(self) -> nn.Module:
         """The generator to sample from: the moving average where there is one."""
         return self.average or self.generator
@@ -126,6 +131,17 @@ class LevelTraining(nn.Module):
         z_dim = self.config.levels[self.level - 1].z_dim
         z = torch.randn(batch, z_dim, generator=seeded("train-z", self.seed, self.level, step, use))
         return z.to(self.device, self.dtype)
+
+    def encode(self, batch: LevelBatch, *use: int | str) -> tuple[Tensor, Tensor, Tensor]:
+        """A code `(B, z_dim)` of each clip, drawn for this use, and the mean and log-variance that it is drawn from.
+
+        A predictor's encoder sees the context before the clip.
+        """
+        assert self.encoder is not None
+        clip = batch.video if batch.low is None else join_time(batch.low, batch.video)
+        mean, log_var = self.encoder(clip, batch.labels)
+        noise = torch.randn(batch.share.total, mean.shape[1], generator=seeded("code", self.seed, *use))
+        return losses.sample_code(mean, log_var, batch.share.of(noise).to(mean)), mean, log_var
 
     def generate(self, z: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
         """G_l(z, y, x^{l-1}) with the statistics of this batch."""
@@ -205,7 +221,10 @@ def _mean(told: Sequence[Told]) -> Metrics:
 def discriminator_loss(level: LevelTraining, batch: LevelBatch, step: int, number: int) -> tuple[Tensor, Told]:
     """Geometric hinge on the scores of real and of newly generated videos (HVG appendix B)."""
     with torch.no_grad():
-        z = batch.share.of(level.noise(step, f"discriminator {number}", batch.share.total))
+        if level.coded:
+            z = level.encode(batch, step, number)[0]
+        else:
+            z = batch.share.of(level.noise(step, f"discriminator {number}", batch.share.total))
         fake = level.generate(z, batch.fake_labels, batch.fake_low)
     real_scores = level.score(batch.video, batch.labels, batch.low, (step, number, "real"), batch.share)
     fake_scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, number, "fake"), batch.share)
@@ -219,21 +238,26 @@ def discriminator_loss(level: LevelTraining, batch: LevelBatch, step: int, numbe
 
 
 def generator_loss(level: LevelTraining, batch: LevelBatch, step: int) -> tuple[Tensor, Told]:
-    """Adversarial and reconstruction loss, weighted; each where it takes part in step `step`."""
+    """Adversarial and reconstruction loss, weighted; each where it takes part in step `step`.
+
+    Where videos are made of codes, the reconstructions are also what the discriminators judge.
+    """
     told: Told = {}
     loss = torch.zeros((), device=level.device)
     aid = level.training_config.reconstruction
+    fake = None
+    if aid is not None:
+        again, error, told = _reconstruct(level, batch, step, aid)
+        loss = loss + (aid.weight if level.adversarial(step) else 1.0) * error
+        fake = again if level.coded else None
     if level.adversarial(step):
-        z = batch.share.of(level.noise(step, "generator", batch.share.total))
-        fake = level.generate(z, batch.fake_labels, batch.fake_low)
+        if fake is None:
+            z = batch.share.of(level.noise(step, "generator", batch.share.total))
+            fake = level.generate(z, batch.fake_labels, batch.fake_low)
         scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, "generator"), batch.share)
         adversarial = judging.generator_hinge(scores)
         told["loss_g"] = adversarial.detach()
         loss = loss + level.training_config.adversarial_weight * adversarial
-    if aid is not None:
-        error, parts = _reconstruct(level, batch, step, aid)
-        told |= parts
-        loss = loss + (aid.weight if level.adversarial(step) else 1.0) * error
     if level.training_config.orthogonal_penalty:
         penalty = losses.orthogonal_penalty(weight_matrices(level.generator))
         loss = loss + level.training_config.orthogonal_penalty * penalty
@@ -248,8 +272,10 @@ def weight_matrices(module: nn.Module) -> Iterator[Tensor]:
             yield layer.parametrizations["weight"].original if normalised else layer.weight  # type: ignore[index, union-attr, misc]
 
 
-def _reconstruct(level: LevelTraining, batch: LevelBatch, step: int, aid: ReconstructionConfig) -> tuple[Tensor, Told]:
-    """Error of the real clip made again: from its code (level 1, one-stage) or from its real x^{l-1} (above).
+def _reconstruct(
+    level: LevelTraining, batch: LevelBatch, step: int, aid: ReconstructionConfig
+) -> tuple[Tensor, Tensor, Told]:
+    """The real clip made again, from its code (level 1, one-stage) or from its real x^{l-1} (above), and its error.
 
     A predictor gets the context beside the code, which then has to tell only what the context leaves open.
 
@@ -261,14 +287,13 @@ def _reconstruct(level: LevelTraining, batch: LevelBatch, step: int, aid: Recons
         assert batch.low is not None
         low = _disturb(batch.low, level.training_config.condition_noise, seeded("disturb", level.seed, step), share)
         z = share.of(level.noise(step, "reconstruction", share.total))
-        return _error(level.generate(z, batch.labels, low), batch.video, aid)
-    clip = batch.video if batch.low is None else join_time(batch.low, batch.video)
-    mean, log_var = level.encoder(clip, batch.labels)
-    noise = share.of(torch.randn(share.total, mean.shape[1], generator=seeded("code", level.seed, step)))
-    z = losses.sample_code(mean, log_var, noise.to(mean))
-    error, told = _error(level.generate(z, batch.labels, batch.low), batch.video, aid)
+        again = level.generate(z, batch.labels, low)
+        return again, *_error(again, batch.video, aid)
+    z, mean, log_var = level.encode(batch, step)
+    again = level.generate(z, batch.labels, batch.low)
+    error, told = _error(again, batch.video, aid)
     kl = level.world.average(losses.gaussian_kl(mean, log_var).mean())
-    return error + aid.capacity_weight * losses.capacity(kl, aid.nats), told | {"kl": kl.detach()}
+    return again, error + aid.capacity_weight * losses.capacity(kl, aid.nats), told | {"kl": kl.detach()}
 
 
 def _error(output: Tensor, target: Tensor, aid: ReconstructionConfig) -> tuple[Tensor, Told]:

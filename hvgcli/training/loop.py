@@ -254,13 +254,18 @@ def _save(run: Run, level: LevelTraining, step: int, keep: int, watch: Watch | N
 
 
 def _write_samples(run: Run, level: LevelTraining, source: BatchSource, step: int, scalars: Scalars) -> None:
-    """A sheet of samples, one a row; above level 1 from generated conditions."""
-    batch = run.training.batch_size
+    """A sheet of samples, one a row; above level 1 from generated conditions, with codes clips made from theirs."""
+    batch, z = run.training.batch_size, None
     if run.config.predictor:
         low, labels = source.batches(0, 0)[0].low, None
         assert low is not None
         low = low[:SHEET_ROWS]
         count = len(low)
+    elif level.coded:
+        clips = source.batches(0, 0)[0]
+        with torch.no_grad(), level.autocast():
+            z = level.encode(clips, "sheet")[0][:SHEET_ROWS]
+        count, low, labels = len(z), None, None if clips.labels is None else clips.labels[:SHEET_ROWS]
     elif source.conditions is None:
         count = min(max(batch, run.config.num_classes), SHEET_ROWS)
         labels = torch.arange(count, device=level.device) % run.config.num_classes if run.config.conditional else None
@@ -268,7 +273,7 @@ def _write_samples(run: Run, level: LevelTraining, source: BatchSource, step: in
     else:
         count = min(batch, SHEET_ROWS)
         low, labels = source.conditions.windows(0, "sheet", level.device, Share(0, count, batch))
-    frames = sample_sheet(level, low, labels, count)
+    frames = sample_sheet(level, low, labels, count, z)
     sheet = tile(frames.flatten(0, 1).numpy(), columns=frames.shape[1])
     (run.out / "samples").mkdir(exist_ok=True)
     write_image(run.out / "samples" / f"step-{step:08d}.png", sheet, {})

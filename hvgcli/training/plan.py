@@ -68,6 +68,11 @@ def plan(
     config = preset.model.with_classes(index.classes if preset.model.conditional else ())  # none: unconditional
     if below is not None:
         config = _on_top_of(config, level, below, data)
+    if config.levels[level - 1].code_components and training.reconstruction is None:
+        raise UsageError(
+            f"level {level} of {preset.model.name} has a prior of codes, which reconstruction teaches: "
+            'give its training "reconstruction", or its level "code_components": 0'
+        )
     if window is not None:
         config = config.with_window(level, window)
     _check_window(config, level)

@@ -99,12 +99,14 @@ def _is_whole(row: dict[str, str], columns: Sequence[str]) -> bool:
 
 
 @torch.no_grad()
-def sample_sheet(level: LevelTraining, low: Tensor | None, labels: Tensor | None, count: int) -> Tensor:
+def sample_sheet(
+    level: LevelTraining, low: Tensor | None, labels: Tensor | None, count: int, z: Tensor | None = None
+) -> Tensor:
     """Samples of the level, one a row, frames from left to right: uint8 `(rows, frames, D, D, 3)`.
 
-    The z are the same at every call, so that sheets of a run can be compared.
+    Unless given, the z are the same at every call, so that sheets of a run can be compared.
     """
-    z = level.noise(0, "sheet", count)
+    z = level.noise(0, "sheet", count) if z is None else z
     with level.autocast():
         sampler = level.sampler
         video = sampler(z, labels) if low is None else sampler(low, z, labels)
