@@ -47,7 +47,10 @@ class Part:
 
 
 def row(sets: Sets, name: str, make: Callable[[int], Videos], frames: int, trials: int, *, late: bool = False) -> Part:
-    """Distances of a set of videos to the held-out windows; with `late`, also what becomes of its last frames."""
+    """Distances of a set of videos to the held-out windows; with `late`, also what becomes of its last frames.
+
+    Their axes are those of the training windows.
+    """
     parts = late and frames == LONG
 
     def measure() -> dict[str, Any]:
@@ -57,7 +60,10 @@ def row(sets: Sets, name: str, make: Callable[[int], Videos], frames: int, trial
         found |= {"spectra": criteria.spectra(real, fake)} if frames == LONG else {}
         return found | ({"late": criteria.late(real, fake, trials)} if parts else {})
 
-    return Part(f"{name}, {frames} frames", lambda: [make(frames).described], measure)
+    def depends() -> list[Any]:
+        return [make(frames).described, sets.held_out(frames).key, sets.pool(frames).key]
+
+    return Part(f"{name}, {frames} frames", depends, measure)
 
 
 def generated_rows(sets: Sets, models: list[str], trials: int) -> list[Part]:
@@ -103,19 +109,25 @@ def criteria_parts(sets: Sets, models: list[str], sides: list[tuple[int, int]], 
     """(a) to (f), but for the parts of (c), which are in the rows."""
     shas = [sets.model(name).sha for name in models]
 
-    def part(name: str, measure: Callable[[], dict[str, Any]], *also: Any) -> Part:
-        return Part(name, lambda: [shas, sets.held_out(LONG).described, sets.held_out(SHORT).described, *also], measure)
+    def part(name: str, measure: Callable[[], dict[str, Any]], *also: Any, pool: int = 0) -> Part:
+        """pool: frames of the training windows that it is measured with; 0 = it needs none."""
+
+        def depends() -> list[Any]:
+            real = [sets.held_out(frames).described for frames in (LONG, SHORT)]
+            return [shas, *real, *also, sets.pool(pool).key if pool else None]
+
+        return Part(name, depends, measure)
 
     model, other = models
     pairs = {f"sigma {s:g}": partial(criteria.against, sets, model, other, s, trials) for s in SIGMAS}
     errors = {f"sigma {s:g}": partial(criteria.grounding, sets, model, s) for s in SIGMAS}
     return [
-        part("classes", lambda: criteria.probed(sets, models, SIGMAS), sets.extra),
-        part("motion", lambda: criteria.motion(sets, models, SIGMAS), sets.extra),
-        Part("outlines", lambda: [sets.pool(LONG).described, sides], lambda: criteria.outlines_motion(sets, sides)),
-        part("against", lambda: {name: measure() for name, measure in pairs.items()}, trials),
+        part("classes", lambda: criteria.probed(sets, models, SIGMAS), sets.extra, pool=LONG),
+        part("motion", lambda: criteria.motion(sets, models, SIGMAS), sets.extra, pool=LONG),
+        Part("outlines", lambda: [sets.pool(LONG).key, sides], lambda: criteria.outlines_motion(sets, sides)),
+        part("against", lambda: {name: measure() for name, measure in pairs.items()}, trials, pool=LONG),
         part("grounding", lambda: {name: measure() for name, measure in errors.items()}),
-        part("copies", lambda: criteria.copies(sets, models, SIGMAS), sets.extra),
+        part("copies", lambda: criteria.copies(sets, models, SIGMAS), sets.extra, pool=SHORT),
     ]
 
 

@@ -189,6 +189,25 @@ def test_only_what_changed_is_measured_again(table: SimpleNamespace, tmp_path: P
     assert len(calls) == 5
 
 
+def test_what_is_measured_with_training_windows_changes_with_them(
+    table: SimpleNamespace, clips: Path, tmp_path: Path, make_clip: Callable[..., Path]
+) -> None:
+    models = [str(make_working_model(tmp_path / name, name=name)) for name in ("one", "two")]
+
+    def keys() -> dict[str, str]:
+        network, size = FrameStatistics(), (16, 16)
+        sets = table.sets.Sets(clips, "train", "val", network, num=4, extra=2, size=size, stride=2)
+        parts = table.main.criteria_parts(sets, models, [(8, 4)], 2)
+        parts += [table.main.row(sets, "training clips", sets.training, frames, 2) for frames in (12, 48)]
+        return {part.name: table.main.key_of(part.depends()) for part in parts}
+
+    before = keys()
+    assert keys() == before
+    make_clip(clips / "train" / "dog" / "c.mp4", frames=104, size=(16, 24), seed=9)  # another one of that name
+    after = keys()
+    assert {name for name in before if after[name] == before[name]} == {"grounding"}
+
+
 # ---- the page --------------------------------------------------------------------------------------
 
 
