@@ -30,6 +30,9 @@ PLACES = 1 << 18
 PASSES = range(3, 17)
 """... of at least and at most so many samples."""
 
+MEASURE = 1
+"""Number of the way in which statistics are measured: another one finds no kept files of this one."""
+
 Warn = Callable[[str], None]
 Progress = Callable[[int], None]
 
@@ -53,7 +56,7 @@ def passes_for(sizes: tuple[Size, ...]) -> list[int]:
 
 def path_of(sha: str, length: int) -> Path:
     """Where statistics are kept."""
-    return hub.cache_folder() / "statistics" / sha / f"single_{length}.safetensors"
+    return hub.cache_folder() / "statistics" / sha / f"single_{length}_m{MEASURE}.safetensors"
 
 
 def is_kept(single_sha: str, config: SingleConfig, frames: int) -> bool:
@@ -77,7 +80,7 @@ def attach(single: Single, frames: int, *, warn: Warn) -> bool:
     try:
         tensors, metadata = load_tensors(path)
         if metadata.get("key") != _key(single.sha, length):
-            raise WeightsError(f"{path} is of another model or length")
+            raise WeightsError(f"{path} is of another model, length or measure")
         _use(single, tensors, path)
     except WeightsError as error:
         warn(f"{error}: its statistics are measured again")
@@ -151,7 +154,7 @@ def _record(
 
 
 def _key(sha: str, length: int) -> dict[str, object]:
-    return {"sha": sha, "length": length}
+    return {"sha": sha, "length": length, "measure": MEASURE}
 
 
 def _moments(network: HpVaeGan) -> dict[str, Tensor]:

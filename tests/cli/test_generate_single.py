@@ -94,7 +94,7 @@ def test_another_length_has_statistics_of_its_own(single, own_cache):
     code, _, err = single(*args, "-o", "a")
     assert code == 0
     assert "measuring standing statistics for 12 frames" in err
-    assert [path.name for path in (own_cache / "statistics").rglob("*.*")] == ["single_12.safetensors"]
+    assert [path.name for path in (own_cache / "statistics").rglob("*.*")] == ["single_12_m1.safetensors"]
     _, _, err = single(*args, "-o", "b")
     assert "measuring" not in err
     assert close(frames("a"), frames("b"))

@@ -11,9 +11,10 @@ from small_single import small_config
 from torch import Tensor
 
 from hvgcli.layers.volume import EPS, VolumeNorm
+from hvgcli.sampling import single_lengths
 from hvgcli.sampling.single import SeedNoise, Single, generate, load_single, random_path
 from hvgcli.sampling.single_blocks import Blockwise
-from hvgcli.sampling.single_lengths import attach, measure, passes_for, sizes_for, steps
+from hvgcli.sampling.single_lengths import attach, is_kept, measure, passes_for, path_of, sizes_for, steps
 
 FRAMES = 9  # the model has those of 5
 
@@ -72,6 +73,25 @@ def test_kept_statistics_make_the_same_video_at_any_precision(single: Single, tm
     kept.unlink()
     measure(half, FRAMES, warn=silent)
     assert not differ(moments(half), moments(again))
+
+
+def test_statistics_of_another_measure_are_not_used(
+    single: Single, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> tuple[bool, bool, list[str]]:
+        told: list[str] = []
+        again = load_single(tmp_path / "model")
+        return is_kept(again.sha, again.config, FRAMES), attach(again, FRAMES, warn=told.append), told
+
+    measure(single, FRAMES, warn=silent)
+    kept = path_of(single.sha, FRAMES)
+    assert found() == (True, True, [])
+    monkeypatch.setattr(single_lengths, "MEASURE", single_lengths.MEASURE + 1)
+    assert found() == (False, False, [])
+    kept.rename(path_of(single.sha, FRAMES))
+    _, used, (warning,) = found()
+    assert not used
+    assert "is of another model, length or measure" in warning
 
 
 def test_a_length_without_statistics_changes_nothing(single: Single) -> None:
