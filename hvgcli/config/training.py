@@ -34,6 +34,12 @@ class ReconstructionConfig:
     """Information that the level-1 code may carry about a clip, in nats."""
     capacity_weight: float = 0.01
     """Weight of |KL - nats| beside the mean absolute error of the reconstruction."""
+    judged: bool = False
+    """Whether the discriminators judge the reconstructions, in place of videos from N(0, I) and generated conditions.
+
+    Real and generated videos then differ in what the generator has to learn only, not in which clips they are of:
+    with batches of 4 to 16, and few takes, that difference is the larger one. With a prior of codes it is always so.
+    """
 
 
 @dataclass(frozen=True)

@@ -132,16 +132,19 @@ def _discriminator_pass(level: LevelTraining, batch: int) -> Tensor:
 def _generator_pass(level: LevelTraining, batch: int) -> Tensor:
     video, labels, low = _videos(level, batch)
     aid = level.training_config.reconstruction
-    loss = torch.zeros(())
-    if aid is None or level.adversarial(level.training_config.steps - 1):
-        level.discriminator.requires_grad_(False)
-        loss = loss + _score(level, level.generate(_z(level, batch), labels, low), labels, low)
+    loss, fake = torch.zeros(()), None
     if aid is not None:
         z = _z(level, batch)
         if level.encoder is not None:
             clip = video if low is None else torch.cat((low, video), dim=1)
             z = sum(level.encoder(clip, labels), z)
-        loss = loss + (level.generate(z, labels, low) - video).abs().mean()
+        again = level.generate(z, labels, low)
+        loss = loss + (again - video).abs().mean()
+        fake = again if level.judges_reconstructions else None
+    if aid is None or level.adversarial(level.training_config.steps - 1):
+        level.discriminator.requires_grad_(False)
+        fake = level.generate(_z(level, batch), labels, low) if fake is None else fake
+        loss = loss + _score(level, fake, labels, low)
     if level.training_config.orthogonal_penalty:
         loss = loss + losses.orthogonal_penalty(weight_matrices(level.generator))
     return loss

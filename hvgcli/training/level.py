@@ -88,6 +88,12 @@ class LevelTraining(nn.Module):
         return self.config.levels[self.level - 1].code_components > 0
 
     @property
+    def judges_reconstructions(self) -> bool:
+        """Whether what the discriminators judge are real clips made again, from their codes or their x^{l-1}."""
+        aid = self.training_config.reconstruction
+        return self.coded or (aid is not None and aid.judged)
+
+    @property
     def sampler(self) -> nn.Module:
         """The generator to sample from: the moving average where there is one."""
         return self.average or self.generator
@@ -221,13 +227,14 @@ def _mean(told: Sequence[Told]) -> Metrics:
 def discriminator_loss(level: LevelTraining, batch: LevelBatch, step: int, number: int) -> tuple[Tensor, Told]:
     """Geometric hinge on the scores of real and of newly generated videos (HVG appendix B)."""
     with torch.no_grad():
-        if level.coded:
-            z = level.encode(batch, step, number)[0]
+        if level.judges_reconstructions:
+            fake, labels, low = _make_again(level, batch, step, number)[0], batch.labels, batch.low
         else:
             z = batch.share.of(level.noise(step, f"discriminator {number}", batch.share.total))
-        fake = level.generate(z, batch.fake_labels, batch.fake_low)
+            labels, low = batch.fake_labels, batch.fake_low
+            fake = level.generate(z, labels, low)
     real_scores = level.score(batch.video, batch.labels, batch.low, (step, number, "real"), batch.share)
-    fake_scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, number, "fake"), batch.share)
+    fake_scores = level.score(fake, labels, low, (step, number, "fake"), batch.share)
     loss = judging.discriminator_hinge(real_scores, fake_scores)
     told = {
         "loss_d": loss,
@@ -238,23 +245,21 @@ def discriminator_loss(level: LevelTraining, batch: LevelBatch, step: int, numbe
 
 
 def generator_loss(level: LevelTraining, batch: LevelBatch, step: int) -> tuple[Tensor, Told]:
-    """Adversarial and reconstruction loss, weighted; each where it takes part in step `step`.
-
-    Where videos are made of codes, the reconstructions are also what the discriminators judge.
-    """
+    """Adversarial and reconstruction loss, weighted; each where it takes part in step `step`."""
     told: Told = {}
     loss = torch.zeros((), device=level.device)
     aid = level.training_config.reconstruction
-    fake = None
     if aid is not None:
         again, error, told = _reconstruct(level, batch, step, aid)
         loss = loss + (aid.weight if level.adversarial(step) else 1.0) * error
-        fake = again if level.coded else None
     if level.adversarial(step):
-        if fake is None:
+        if level.judges_reconstructions:
+            fake, labels, low = again, batch.labels, batch.low
+        else:
             z = batch.share.of(level.noise(step, "generator", batch.share.total))
-            fake = level.generate(z, batch.fake_labels, batch.fake_low)
-        scores = level.score(fake, batch.fake_labels, batch.fake_low, (step, "generator"), batch.share)
+            labels, low = batch.fake_labels, batch.fake_low
+            fake = level.generate(z, labels, low)
+        scores = level.score(fake, labels, low, (step, "generator"), batch.share)
         adversarial = judging.generator_hinge(scores)
         told["loss_g"] = adversarial.detach()
         loss = loss + level.training_config.adversarial_weight * adversarial
@@ -272,27 +277,36 @@ def weight_matrices(module: nn.Module) -> Iterator[Tensor]:
             yield layer.parametrizations["weight"].original if normalised else layer.weight  # type: ignore[index, union-attr, misc]
 
 
-def _reconstruct(
-    level: LevelTraining, batch: LevelBatch, step: int, aid: ReconstructionConfig
-) -> tuple[Tensor, Tensor, Told]:
-    """The real clip made again, from its code (level 1, one-stage) or from its real x^{l-1} (above), and its error.
+def _make_again(level: LevelTraining, batch: LevelBatch, *use: int) -> tuple[Tensor, Tensor | None]:
+    """The real clip made again, and the KL `(B,)` of the code that it is made of.
 
-    A predictor gets the context beside the code, which then has to tell only what the context leaves open.
-
-    The mean KL is that over all processes. Over the parts of an accumulated batch it is each part's own, as
-    its batch statistics are, so that no part needs to be computed twice.
+    From its code (level 1, one-stage), or from its real x^{l-1} (above), where there is no KL. A predictor gets the
+    context beside the code, which then has to tell only what the context leaves open. `use` chooses the noise.
     """
     share = batch.share
     if level.encoder is None:
         assert batch.low is not None
-        low = _disturb(batch.low, level.training_config.condition_noise, seeded("disturb", level.seed, step), share)
-        z = share.of(level.noise(step, "reconstruction", share.total))
-        again = level.generate(z, batch.labels, low)
-        return again, *_error(again, batch.video, aid)
-    z, mean, log_var = level.encode(batch, step)
-    again = level.generate(z, batch.labels, batch.low)
+        noise = seeded("disturb", level.seed, *use)
+        low = _disturb(batch.low, level.training_config.condition_noise, noise, share)
+        z = share.of(level.noise(use[0], " ".join(("reconstruction", *map(str, use[1:]))), share.total))
+        return level.generate(z, batch.labels, low), None
+    z, mean, log_var = level.encode(batch, *use)
+    return level.generate(z, batch.labels, batch.low), losses.gaussian_kl(mean, log_var)
+
+
+def _reconstruct(
+    level: LevelTraining, batch: LevelBatch, step: int, aid: ReconstructionConfig
+) -> tuple[Tensor, Tensor, Told]:
+    """The real clip made again, and its error.
+
+    The mean KL is that over all processes. Over the parts of an accumulated batch it is each part's own, as
+    its batch statistics are, so that no part needs to be computed twice.
+    """
+    again, divergence = _make_again(level, batch, step)
     error, told = _error(again, batch.video, aid)
-    kl = level.world.average(losses.gaussian_kl(mean, log_var).mean())
+    if divergence is None:
+        return again, error, told
+    kl = level.world.average(divergence.mean())
     return again, error + aid.capacity_weight * losses.capacity(kl, aid.nats), told | {"kl": kl.detach()}
 
 

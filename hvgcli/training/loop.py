@@ -169,13 +169,13 @@ def _step(level: LevelTraining, source: BatchSource, loads: Ahead[Update, Loaded
     """One step: the discriminators' updates, then the generator's. Its metrics, with the seconds it took."""
     started, waited = time.perf_counter(), 0.0
     metrics: Metrics = {}
-    adversarial = level.adversarial(step)
+    conditions = level.adversarial(step) and not level.judges_reconstructions
     for number in _updates(level, step):
         asked = time.perf_counter()
         with together(level.world):
             loaded = loads((step, number))
         waited += time.perf_counter() - asked
-        batches = source.batches(step, number, loaded, conditions=adversarial)
+        batches = source.batches(step, number, loaded, conditions=conditions)
         if number < level.training_config.discriminator_updates:
             metrics |= discriminator_update(level, batches, step, number)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,17 @@ from hvgcli.config import ModelConfig, ReconstructionConfig, TrainingConfig
 from hvgcli.layers.weights import power_iterate
 from hvgcli.sampling.noise import seeded
 from hvgcli.training.distributed import Share
-from hvgcli.training.level import LevelBatch, LevelTraining, _disturb, discriminator_update, generator_update
+from hvgcli.training.level import (
+    LevelBatch,
+    LevelTraining,
+    _disturb,
+    _make_again,
+    discriminator_loss,
+    discriminator_update,
+    generator_loss,
+    generator_update,
+)
+from hvgcli.training.losses import geometric_hinge_generator
 
 WHOLE = Share.whole(3)
 AID = ReconstructionConfig(steps=2, weight=1.0, lr=3e-3)
@@ -110,6 +121,24 @@ def test_reconstruction_first_then_the_adversary() -> None:
     assert set(generator_update(level, [make_batch(2)], 2)) == {"reconstruction", "motion", "loss_g"}
     assert level.optimizers["generator"].param_groups[0]["lr"] == 1e-4
     assert make_level(2).adversarial(0)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_discriminators_may_judge_reconstructions(number: int) -> None:
+    """Then N(0, I) and generated conditions are not looked at, and `loss_g` is that of the reconstructions."""
+    level = make_level(number, reconstruction=replace(AID, steps=0, judged=True), condition_noise=0.0)
+    batch, other = make_batch(number), make_batch(number, seed=1)
+    without = replace(batch, fake_low=other.fake_low, fake_labels=other.fake_labels)
+    seen = [discriminator_loss(copy.deepcopy(level), some, 0, 0)[1] for some in (batch, without)]
+    assert seen[0] == seen[1]
+    changed_video = replace(batch, video=other.video, low=other.low)
+    assert discriminator_loss(copy.deepcopy(level), changed_video, 0, 0)[1]["score_fake"] != seen[0]["score_fake"]
+    again = _make_again(level, batch, 3)[0].detach()
+    with torch.no_grad():
+        scores = level.score(again, batch.labels, batch.low, (3, "generator"), WHOLE)
+    told = generator_loss(level, batch, 3)[1]
+    assert float(told["loss_g"]) == pytest.approx(float(geometric_hinge_generator(scores[0])), abs=1e-6)
+    assert float(told["reconstruction"]) == pytest.approx(float((again - batch.video).abs().mean()), abs=1e-6)
 
 
 def test_structure_functions_are_a_part_of_the_reconstruction_where_they_have_a_weight() -> None:
