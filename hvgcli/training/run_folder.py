@@ -14,8 +14,8 @@ import torch
 
 from hvgcli import __version__
 from hvgcli.checkpoints import locked, read_json, write_json
-from hvgcli.config import FORMAT_VERSION, to_dict, training_from_dict
-from hvgcli.errors import UsageError
+from hvgcli.config import FORMAT_VERSION, ModelConfig, TrainingConfig, model_from_dict, to_dict, training_from_dict
+from hvgcli.errors import ConfigError, UsageError
 from hvgcli.training.plan import Run
 
 
@@ -69,13 +69,17 @@ def check_claim(run: Run, warn: Callable[[str], None]) -> None:
     path = run.out / "run.json"
     if not path.exists():
         return
-    known, record = read_json(path), record_of(run)
-    if not isinstance(known, dict):
-        raise UsageError(f"{path} is not of a run of hvg: give a new --out folder")
-    for key in ("level", "model", "seed"):
-        if _plain(known.get(key)) != _plain(record[key]):
+    known, model, training = _begun(path)
+    record = record_of(run)
+    same = {
+        "level": known.get("level") == run.level,
+        "model": model == run.config,
+        "seed": known.get("seed") == run.seed,
+    }
+    for key, holds in same.items():
+        if not holds:
             raise UsageError(f"{run.out} holds another run (its {key} differs): give a new --out folder")
-    before = replace(training_from_dict(known.get("training")), steps=run.training.steps)
+    before = replace(training, steps=run.training.steps)
     names = (field.name for field in fields(before))
     changed = [name for name in names if getattr(before, name) != getattr(run.training, name)]
     changed += [key for key in ("data", "below", "start") if known.get(key) != record[key]]
@@ -83,14 +87,19 @@ def check_claim(run: Run, warn: Callable[[str], None]) -> None:
         warn(f"{run.out} goes on with other settings than it began with: {', '.join(changed)}")
 
 
+def _begun(path: Path) -> tuple[dict[str, Any], ModelConfig, TrainingConfig]:
+    """The run.json of a run that was begun, with its configs; fields that it knew nothing of have their defaults."""
+    known = read_json(path)
+    if not isinstance(known, dict):
+        raise UsageError(f"{path} is not of a run of hvg: give a new --out folder")
+    try:
+        return known, model_from_dict(known.get("model")), training_from_dict(known.get("training"))
+    except (ConfigError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        fault = error.fault if isinstance(error, ConfigError) else error
+        raise UsageError(f"{path} is not of a run of a level ({fault}): give a new --out folder") from error
+
+
 def claim(run: Run, where: dict[str, Any], warn: Callable[[str], None]) -> None:
     """Check as `check_claim`, then write run.json. where: the `machine` of this part of the run."""
     check_claim(run, warn)
     write_json(run.out / "run.json", record_of(run) | {"machine": where})
-
-
-def _plain(value: object) -> object:
-    """Tuples as lists, as JSON has them."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,27 @@ def test_another_run_in_the_same_folder_is_refused(data: Path, model1: Path, tmp
     with pytest.raises(UsageError, match="another run"):
         train(data, tmp_path / "run", 2, model1, steps=2)
     assert train(data, tmp_path / "run", steps=2).steps == [2]  # more steps of the same run are welcome
+
+
+def test_a_run_that_an_older_version_began_goes_on(data: Path, tmp_path: Path) -> None:
+    """Its run.json has no fields that came later."""
+    train(data, tmp_path / "run", steps=1)
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    for level in record["model"]["levels"]:
+        del level["code_components"], level["unit"], level["spatial"]["patches"], level["temporal"]["patches"]
+    del record["training"]["reconstruction"]["judged"]
+    path.write_text(json.dumps(record))
+    gone_on = train(data, tmp_path / "run", steps=2)
+    assert (gone_on.steps, gone_on.warnings) == ([2], [])
+
+
+@pytest.mark.parametrize("record", [[], {}, {"model": {}}, {"model": {"levels": [7]}}, {"model": None, "level": 1}])
+def test_a_run_json_of_something_else_is_refused_with_its_name(data: Path, tmp_path: Path, record: object) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=r"run\.json is not of a run of .*: give a new --out folder"):
+        train(data, tmp_path, steps=1)
+    assert json.loads((tmp_path / "run.json").read_text()) == record
 
 
 def test_other_classes_than_before_are_refused(data: Path, model1: Path, tmp_path: Path) -> None:
