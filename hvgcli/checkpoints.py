@@ -29,7 +29,14 @@ CARD = "README.md"
 HEADER_KEY = "hvg"  # one key of the safetensors header holds all our metadata, as JSON
 JSON_LIMIT = 8 << 20  # bytes; a config with 100,000 class names is about 2 MB
 # fields that older weights do not know, with what they were
-LATER = {"unit": "separable", "frame_kernel": 0, "patches": False, "hold_ends": False, "code_components": 0}
+LATER = {
+    "unit": "separable",
+    "frame_kernel": 0,
+    "patches": False,
+    "hold_ends": False,
+    "hold_edges": False,
+    "code_components": 0,
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _LEVEL_FILE = re.compile(r"level[1-8]\.safetensors")
 

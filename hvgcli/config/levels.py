@@ -76,6 +76,12 @@ class LevelConfig:
     Not in the paper. Batch norm hides the mean brightness of a batch from the network, which a batch of 512
     does not feel and one of 4 does; the enlargement carries it past the norms.
     """
+    hold_edges: bool = False
+    """Above level 1: beyond the edges of a map its edge is repeated, not zeros; the first map is one value all over.
+
+    Not in the paper. Zeros and a first map with a value for each place tell a level where it is, and an adversary of
+    few clips and small batches makes it paint that: lines at fixed places. This way all it knows of places is x^{l-1}.
+    """
     code_components: int = 0
     """At level 1: Gaussians of each class in the fitted distribution of codes; 0 = z is N(0, I), as in the paper."""
 
@@ -96,6 +102,10 @@ class LevelConfig:
             f"{len(self.multipliers)} multipliers cannot reach {self.resolution} pixels: give {self.doublings} or more",
         )
         require(1 <= self.z_dim <= 4096 and 1 <= self.embed_dim <= 4096, "z_dim and embed_dim must be 1..4096")
+        require(
+            not self.hold_edges or self.unit == "separable",
+            "hold_edges is for the convolutions of separable units: choose those",
+        )
         require_components(self.code_components, self.z_dim)
         require(self.unit in UNITS, f"unit {self.unit!r} must be {' or '.join(UNITS)}")
         require(

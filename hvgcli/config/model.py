@@ -46,6 +46,7 @@ class ModelConfig:
         """How the levels of a hierarchy fit together."""
         levels = self.hierarchy
         require(not levels[0].output_residual, "level 1 has nothing to enlarge: output_residual must be false")
+        require(not levels[0].hold_edges, "level 1 has no input that tells places apart: hold_edges must be false")
         require(levels[0].matching is None, "level 1 has no condition: its matching discriminator must be null")
         for number, (below, level) in enumerate(pairwise(levels), start=2):
             require(level.code_components == 0, f"level {number}: code_components is for level 1, it must be 0")

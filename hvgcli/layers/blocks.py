@@ -47,11 +47,11 @@ class TemporalConv(nn.Module):
 class SeparableBlock3D(nn.Module):
     """x + spatial3x3(temporal3(relu(norm(x)))): the recurrent layer's stand-in (HVG appendix B.2)."""
 
-    def __init__(self, channels: int, cond_dim: int, *, spectral: bool) -> None:
+    def __init__(self, channels: int, cond_dim: int, *, spectral: bool, hold_edges: bool = False) -> None:
         super().__init__()
         self.norm = TimestepNorm(channels, cond_dim, spectral=spectral)
         self.temporal = TemporalConv(channels, spectral=spectral)
-        self.spatial = conv2d(channels, channels, spectral=spectral)
+        self.spatial = conv2d(channels, channels, spectral=spectral, hold_edges=hold_edges)
 
     def forward(self, x: Tensor, cond: Tensor, rows: Tensor | None, state: dict[str, Tensor], last: bool) -> Tensor:
         """New frames `(B, n, C, H, W)` -> the frames now finished; `state` starts empty and is updated."""
@@ -88,7 +88,9 @@ def conv_of_doubled(conv: nn.Conv2d, frames: Tensor) -> Tensor:
     takes a while: it is for many frames at once, as in training (measured: half the time, both ways).
     """
     kernel = 4 * F.avg_pool2d(conv.weight.flip(2, 3), 2, stride=1, padding=1)  # (C', C, 4, 4)
-    doubled = F.conv_transpose2d(frames, kernel.transpose(0, 1), stride=2, padding=1)
+    held = conv.padding_mode == "replicate"  # then one more pixel around the map, that is two around the doubled one
+    frames = F.pad(frames, (1, 1, 1, 1), mode="replicate") if held else frames
+    doubled = F.conv_transpose2d(frames, kernel.transpose(0, 1), stride=2, padding=3 if held else 1)
     # The bias apart: oneDNN takes longer for its gradient in a transposed convolution than for all the rest.
     return doubled.add_(conv.bias.to(doubled.dtype)[:, None, None])
 
@@ -115,13 +117,22 @@ def halved_conv(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
 class GeneratorBlock(nn.Module):
     """norm-relu-(double)-conv-norm-relu-conv plus skip, on all frames independently."""
 
-    def __init__(self, in_channels: int, out_channels: int, cond_dim: int, *, double: bool, spectral: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        cond_dim: int,
+        *,
+        double: bool,
+        spectral: bool,
+        hold_edges: bool = False,
+    ) -> None:
         super().__init__()
         self.doubles = double
         self.norm1 = TimestepNorm(in_channels, cond_dim, spectral=spectral)
-        self.conv1 = conv2d(in_channels, out_channels, spectral=spectral)
+        self.conv1 = conv2d(in_channels, out_channels, spectral=spectral, hold_edges=hold_edges)
         self.norm2 = TimestepNorm(out_channels, cond_dim, spectral=spectral)
-        self.conv2 = conv2d(out_channels, out_channels, spectral=spectral)
+        self.conv2 = conv2d(out_channels, out_channels, spectral=spectral, hold_edges=hold_edges)
         learned = double or in_channels != out_channels
         self.skip = conv2d(in_channels, out_channels, 1, spectral=spectral) if learned else nn.Identity()
 

@@ -69,9 +69,20 @@ def linear(in_features: int, out_features: int, *, spectral: bool, bias: bool = 
     return init_orthogonal(nn.Linear(in_features, out_features, bias=bias), spectral)
 
 
-def conv2d(in_channels: int, out_channels: int, kernel: int | tuple[int, int] = 3, *, spectral: bool) -> nn.Conv2d:
-    """Size-keeping 2D convolution, stride 1 (HVG appendix A: 3x3, padding 1)."""
-    return init_orthogonal(nn.Conv2d(in_channels, out_channels, kernel, padding="same"), spectral)
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel: int | tuple[int, int] = 3,
+    *,
+    spectral: bool,
+    hold_edges: bool = False,
+) -> nn.Conv2d:
+    """Size-keeping 2D convolution, stride 1 (HVG appendix A: 3x3, padding 1).
+
+    Beyond the edges are zeros, or with `hold_edges` the values at the edges again.
+    """
+    mode = "replicate" if hold_edges else "zeros"
+    return init_orthogonal(nn.Conv2d(in_channels, out_channels, kernel, padding="same", padding_mode=mode), spectral)
 
 
 def conv3d(in_channels: int, out_channels: int, kernel: int = 3, *, spectral: bool) -> nn.Conv3d:

@@ -33,12 +33,14 @@ class UpsamplerUnit(nn.Module):
         double: bool,
         spectral: bool,
         over_time: type[SeparableBlock3D | RecurrentBlock] = SeparableBlock3D,
+        hold_edges: bool = False,
     ) -> None:
         """`size`: resolution that the unit receives; `input_size`: resolution of x^{l-1}."""
         super().__init__()
-        self.block3d = over_time(width, cond_dim, spectral=spectral)
-        self.block1 = GeneratorBlock(width, out_width, cond_dim, double=False, spectral=spectral)
-        self.block2 = GeneratorBlock(out_width, out_width, cond_dim, double=double, spectral=spectral)
+        held = {"hold_edges": True} if hold_edges else {}
+        self.block3d = over_time(width, cond_dim, spectral=spectral, **held)
+        self.block1 = GeneratorBlock(width, out_width, cond_dim, double=False, spectral=spectral, **held)
+        self.block2 = GeneratorBlock(out_width, out_width, cond_dim, double=double, spectral=spectral, **held)
         sizes = (size, size, size * (2 if double else 1))
         self.residuals = nn.ModuleList(
             conv2d(3, channels, 1, spectral=spectral) if side <= input_size else nn.Identity()
@@ -79,7 +81,9 @@ class Upsampler(nn.Module):
         self.times_time = times_time
         self.condition = Condition(level.z_dim, level.embed_dim, num_classes, spectral=level.spectral_norm)
         dim = self.condition.dim
-        self.first = FirstMap(dim, level.widths[0], spectral=level.spectral_norm)
+        # one value all over, or one for each place
+        start = 1 if level.hold_edges else BASE_RESOLUTION
+        self.first = FirstMap(dim, level.widths[0], spectral=level.spectral_norm, size=start)
         widths = (level.widths[0], *level.widths)
         units = []
         size = BASE_RESOLUTION
@@ -95,12 +99,13 @@ class Upsampler(nn.Module):
                     double=double,
                     spectral=level.spectral_norm,
                     over_time=OVER_TIME[level.unit],
+                    hold_edges=level.hold_edges,
                 )
             )
             size *= 2 if double else 1
         self.units = nn.ModuleList(units)
         self.norm = TimestepNorm(widths[-1], None, spectral=False)
-        self.to_rgb = conv2d(widths[-1], 3, spectral=level.spectral_norm)
+        self.to_rgb = conv2d(widths[-1], 3, spectral=level.spectral_norm, hold_edges=level.hold_edges)
         if level.output_residual and not level.spectral_norm and self.to_rgb.weight.device.type != "meta":
             nn.init.zeros_(self.to_rgb.weight)  # begins as the plain enlargement
         self.rows = RowLayout(level.frames)
@@ -133,7 +138,7 @@ class Upsampler(nn.Module):
         state.units = state.units or [{} for _ in self.units]
         state.low = low if state.low is None else torch.cat((state.low, low), dim=1)
         count = low.shape[1] * self.times_time
-        x = self.first(cond).expand(-1, count, -1, -1, -1)
+        x = self.first(cond).expand(-1, count, -1, BASE_RESOLUTION, BASE_RESOLUTION)
         start = state.fed  # index of the first frame of x
         state.fed += count
         for unit, unit_state in zip(self.units, state.units, strict=True):

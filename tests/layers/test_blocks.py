@@ -207,8 +207,9 @@ def assert_same_with_gradients(ours: Tensor, theirs: Tensor, inputs: list[Tensor
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-11)
 
 
-def test_convolution_of_the_doubled_map_without_the_doubled_map() -> None:
-    conv = conv2d(4, 6, spectral=False).double()
+@pytest.mark.parametrize("hold_edges", [False, True])
+def test_convolution_of_the_doubled_map_without_the_doubled_map(hold_edges: bool) -> None:
+    conv = conv2d(4, 6, spectral=False, hold_edges=hold_edges).double()
     randomise(conv)
     frames = video(1, 3, size=5).flatten(0, 1).requires_grad_()
     expected = conv(F.interpolate(frames, scale_factor=2.0, mode="nearest"))
