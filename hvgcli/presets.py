@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,13 +74,17 @@ _D = DiscriminatorConfig
 _MINI_TOP = _mini(
     12, 128, 2, 16, (8, 8, 4, 2, 1), 16, _D(16, (1, 2, 4, 8, 8)), _D(16, (1, 2, 4, 8, 8)), _D(16, (2, 4, 8))
 )
+_P = partial(DiscriminatorConfig, patches=True)
 _MINI_LEVELS = (
-    #     frames  D  stride ch  multipliers      z   spatial               temporal              matching
-    _mini(24, 16, 4, 16, (8, 4, 4), 16, _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
-    _mini(24, 32, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4, 4)), _D(32, (1, 2, 4)), _D(32, (1, 2, 4))),
+    #     frames  D  stride ch  multipliers  z   spatial         temporal           matching
+    replace(_mini(24, 16, 4, 16, (8, 4, 4), 16, _P(64, (1, 2)), _P(24, (1, 2, 2))), code_components=8),
+    _mini(24, 32, 4, 16, (8, 8, 4), 16, _P(64, (1, 2)), _P(48, (1, 2, 2)), _P(24, (2, 4))),
     _MINI_TOP,
 )
-_TWO_LEVELS = (_mini(24, 32, 4, 16, (8, 8, 4), 16, _D(32, (1, 2, 4, 4)), _D(32, (1, 2, 4))), _MINI_TOP)
+_TWO_LEVELS = (
+    replace(_mini(24, 32, 4, 16, (8, 8, 4), 16, _P(64, (1, 2)), _P(24, (1, 2, 2))), code_components=8),
+    _MINI_TOP,
+)
 
 
 def _mini_training(
@@ -89,12 +94,15 @@ def _mini_training(
     condition_reuse: int = 1,
     noise: float = 0.0,
     smallest_crop: float = 0.75,
+    adversary: tuple[float, float, float] = (0.15, 2e-4, 4e-4),
 ) -> TrainingConfig:
+    """`adversary`: weight of its loss, learning rates of generator and discriminators."""
+    weight, lr_generator, lr_discriminator = adversary
     return TrainingConfig(
         steps=steps,
         batch_size=batch,
-        lr_generator=2e-4,
-        lr_discriminator=4e-4,
+        lr_generator=lr_generator,
+        lr_discriminator=lr_discriminator,
         beta1=0.5,
         discriminator_updates=1,
         ema=0.995,
@@ -103,17 +111,24 @@ def _mini_training(
         condition_reuse=condition_reuse,
         condition_noise=noise,
         reconstruction=aid,
-        adversarial_weight=0.15,
+        adversarial_weight=weight,
         precision="bf16",
     )
 
 
 _MINI_TRAINING = (
     # The outline sees whole-height crops only: its code has a clip's take, time and place to tell, no zoom.
-    _mini_training(3300, 16, ReconstructionConfig(3300, 1.0, 7e-4, 0.5, 5.0, nats=24.0), smallest_crop=1.0),
-    # Without discriminators: at these batches they bring bright blocks at fixed places.
-    _mini_training(850, 12, ReconstructionConfig(850, 1.0, 1e-3, 0.5, 5.0), 4, 0.1),
-    # Nor structure functions: here they bring a plaid.
+    _mini_training(
+        4900,
+        16,
+        ReconstructionConfig(3300, 1.0, 7e-4, 0.5, 3.0, nats=24.0),
+        smallest_crop=1.0,
+        adversary=(0.3, 3e-4, 5e-4),
+    ),
+    _mini_training(
+        1700, 12, ReconstructionConfig(850, 1.0, 1e-3, 0.5, 2.0, judged=True), noise=0.05, adversary=(0.5, 3e-4, 5e-4)
+    ),
+    # Neither discriminators nor structure functions: here, four times larger at once, they bring a plaid.
     _mini_training(1000, 4, ReconstructionConfig(1000, 1.0, 1e-3, 1.0), 8, 0.1),
 )
 

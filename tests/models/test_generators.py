@@ -27,10 +27,10 @@ PARAMETERS = {
     ("hvg-bdd100k-48x256", 1): (282_575_107, 314_637_314),
     ("hvg-bdd100k-48x256", 2): (81_186_723, 261_645_411),
     ("hvg-bdd100k-48x256", 3): (66_736_035, 295_272_291),
-    ("hvg-mini", 1): (3_150_179, 728_962),
-    ("hvg-mini", 2): (2_273_571, 1_456_675),
+    ("hvg-mini", 1): (3_150_179, 424_666),
+    ("hvg-mini", 2): (2_273_571, 1_331_747),
     ("hvg-mini", 3): (2_428_435, 1_684_707),
-    ("hvg-mini-two-level", 1): (4_297_635, 1_024_130),
+    ("hvg-mini-two-level", 1): (4_297_635, 424_666),
     ("hvg-mini-two-level", 2): (2_428_435, 1_684_707),
     ("dvd-gan-12x64", 1): (287_177_283, 317_094_914),
     ("dvd-gan-48x64", 1): (287_177_283, 317_094_914),
@@ -115,8 +115,20 @@ def test_presets_run_at_reduced_width(name: str, number: int) -> None:
         clips = [config.context + level.frames] * (2 if level.decomposition == "stronger" else 1)
         assert scores.shape == (1, 2 * (3 + sum(clips)))
     else:
-        assert scores.shape == (1, 3 + (1 if number == 1 else 2) * level.frames)
+        expected = 3 * places(level.spatial, level.resolution) + level.frames * places(
+            level.temporal, level.resolution // 2
+        )
+        if level.matching is not None:
+            expected += level.frames * places(level.matching, config.levels[number - 2].resolution)
+        assert scores.shape == (1, expected)
     assert scores.isfinite().all()
+
+
+def places(discriminator: DiscriminatorConfig, side: int) -> int:
+    """Scores of a frame: one, or one for each place of the last map, which is halved down to 4x4 at most."""
+    for _ in discriminator.multipliers:
+        side = side // 2 if side > 4 else side
+    return side**2 if discriminator.patches else 1
 
 
 def without_spectral_norm(network: nn.Module) -> set[str]:
