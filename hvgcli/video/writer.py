@@ -12,7 +12,7 @@ import numpy as np
 
 from hvgcli.errors import MediaError, UsageError
 from hvgcli.video.encoders import Format, GifSink, PngSink, Sink, VideoSink, codec_arguments, raw_source
-from hvgcli.video.files import system_errors
+from hvgcli.video.files import interrupts_later, system_errors
 from hvgcli.video.pictures import Frames, comment_tag
 
 GIF_RATE_LIMIT = 50  # browsers slow frames shorter than 2/100 s down to 10 a second
@@ -106,9 +106,14 @@ class VideoWriter:
         return VideoSink(self.path, source, codec, self._tags)
 
     def __enter__(self) -> Self:
-        with system_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._sink = self._open()
+        try:
+            with interrupts_later(), system_errors(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._sink = self._open()
+        except KeyboardInterrupt:
+            if self._sink is not None:
+                self._sink.discard()
+            raise
         return self
 
     def write(self, frames: Frames) -> None:
