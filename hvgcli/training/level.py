@@ -230,9 +230,7 @@ def discriminator_loss(level: LevelTraining, batch: LevelBatch, step: int, numbe
         if level.judges_reconstructions:
             fake, labels, low = _make_again(level, batch, step, number)[0], batch.labels, batch.low
         else:
-            z = batch.share.of(level.noise(step, f"discriminator {number}", batch.share.total))
-            labels, low = batch.fake_labels, batch.fake_low
-            fake = level.generate(z, labels, low)
+            fake, labels, low = _make_up(level, batch, step, f"discriminator {number}")
     real_scores = level.score(batch.video, batch.labels, batch.low, (step, number, "real"), batch.share)
     fake_scores = level.score(fake, labels, low, (step, number, "fake"), batch.share)
     loss = judging.discriminator_hinge(real_scores, fake_scores)
@@ -256,9 +254,7 @@ def generator_loss(level: LevelTraining, batch: LevelBatch, step: int) -> tuple[
         if level.judges_reconstructions:
             fake, labels, low = again, batch.labels, batch.low
         else:
-            z = batch.share.of(level.noise(step, "generator", batch.share.total))
-            labels, low = batch.fake_labels, batch.fake_low
-            fake = level.generate(z, labels, low)
+            fake, labels, low = _make_up(level, batch, step, "generator")
         scores = level.score(fake, labels, low, (step, "generator"), batch.share)
         adversarial = judging.generator_hinge(scores)
         told["loss_g"] = adversarial.detach()
@@ -275,6 +271,15 @@ def weight_matrices(module: nn.Module) -> Iterator[Tensor]:
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv3d):
             normalised = parametrize.is_parametrized(layer, "weight")
             yield layer.parametrizations["weight"].original if normalised else layer.weight  # type: ignore[index, union-attr, misc]
+
+
+def _make_up(
+    level: LevelTraining, batch: LevelBatch, step: int, use: str
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Videos of N(0, I) and generated conditions, with their classes and conditions."""
+    z = batch.share.of(level.noise(step, use, batch.share.total))
+    labels, low = batch.fake_labels, batch.fake_low
+    return level.generate(z, labels, low), labels, low
 
 
 def _make_again(level: LevelTraining, batch: LevelBatch, *use: int) -> tuple[Tensor, Tensor | None]:
