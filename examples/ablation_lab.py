@@ -1,7 +1,8 @@
 """What the ablations share: runs made by `hvg`, measured against held-out clips, and written as Markdown tables.
 
-DATA has folders `train` and `val` of class folders of clips. All models make videos of `SIZE` pixels, `STRIDE` source
-frames apart. `ablate.py` is about HVG, `ablate_dvd_gan.py` about DVD-GAN.
+DATA has folders `train` and `val` of class folders of clips. All models of a lab make videos of one size and stride:
+of `SIZE` pixels, `STRIDE` source frames apart, in `ablate.py`, which is about HVG, and `ablate_dvd_gan.py`, about
+DVD-GAN; those of level 1 of hvg-mini in `ablate_aids.py`, which is about its training aids.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from hvgcli.metrics.windows import Sampling  # noqa: E402
 from hvgcli.sampling.hierarchy import Hierarchy, load  # noqa: E402
 
 SIGMA = 1.0  # HVG appendix H: metrics are taken without truncation
-SIZE, STRIDE = 32, 1  # of the videos that all models make
+SIZE, STRIDE = 32, 1  # of the videos that all models of a lab make, where it is not told otherwise
 BATCH = 16  # videos generated at a time
 
 Row = dict[str, object]
@@ -52,11 +53,17 @@ class Stretch:
 
 
 class Lab:
-    """Where runs are kept and measured. options: as of `parser`; full: frames of a whole generated video."""
+    """Where runs are kept and measured. options: as of `add_common`; full: frames of a whole generated video.
 
-    def __init__(self, options: argparse.Namespace, full: int) -> None:
+    size, stride: of the videos that its models make, in pixels and source frames. sigma: what they are measured at.
+    """
+
+    def __init__(
+        self, options: argparse.Namespace, full: int, *, size: int = SIZE, stride: int = STRIDE, sigma: float = SIGMA
+    ) -> None:
         self.train, self.val = options.data / "train", options.data / "val"
         self.runs, self.num, self.options, self.full = options.runs, options.num, options, full
+        self.size, self.stride, self.sigma = size, stride, sigma
         self._network: FeatureNetwork | None = None
         self._real: dict[tuple[Path, int], FeatureSet] = {}
 
@@ -89,19 +96,17 @@ class Lab:
     def windows(self, frames: int, source: Path | None = None) -> RealVideos:
         """Windows of the real clips (of `val` by default), at the stride and size that the models make."""
         folder = source or self.val
-        sampling = Sampling(frames, STRIDE, (SIZE, SIZE), "windows", self.num)
+        sampling = Sampling(frames, self.stride, (self.size, self.size), "windows", self.num)
         return RealVideos(scan(folder), sampling, name=folder.name)
 
-    def generated(self, model: Hierarchy, frames: int, full: int | None = None) -> GeneratedVideos:
-        """As many videos as the real set has windows, with its classes."""
-        known = self.real(self.full)
-        counts = (
-            {}
-            if known.labels is None
-            else {name: int((known.labels == label).sum()) for label, name in enumerate(known.classes)}
-        )
-        labels = labels_like(model.config, counts, len(known))
-        return GeneratedVideos(model, labels, frames=frames, full=full or self.full, sigma=SIGMA)
+    def generated(
+        self, model: Hierarchy, frames: int, full: int | None = None, sigma: float | None = None
+    ) -> GeneratedVideos:
+        """As many videos as the real set has windows, with its classes; at the lab's sigma unless told otherwise."""
+        known = self.windows(self.full)
+        labels = labels_like(model.config, known.class_counts, known.count)
+        at = self.sigma if sigma is None else sigma
+        return GeneratedVideos(model, labels, frames=frames, full=full or self.full, sigma=at)
 
     # -- features
 
@@ -158,8 +163,9 @@ class Lab:
         """What must be known to read the scores."""
         real, network = self.real(self.full), self.network
         return (
-            f"{len(real)} generated videos, sigma {SIGMA}, against as many windows of {len(real.takes.unique())} clips "
-            f"(starts at multiples of 8 frames, three crops, mirrored). {network.name}: sha256 {network.sha256[:16]}."
+            f"{len(real)} generated videos, sigma {self.sigma}, against as many windows of "
+            f"{len(real.takes.unique())} clips (starts at multiples of 8 frames, three crops, mirrored). "
+            f"{network.name}: sha256 {network.sha256[:16]}."
         )
 
 
@@ -174,10 +180,15 @@ def motion(frames: Tensor) -> float:
     return float(frames.float().diff(dim=1).abs().mean())
 
 
+def step_seconds(run: Path) -> list[float]:
+    """What each step of a run took, by its own record."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [float(row["seconds"]) for row in csv.DictReader(file)]
+
+
 def seconds_per_step(run: Path) -> float:
     """Median of a run's own record."""
-    with (run / "metrics.csv").open(newline="") as file:
-        times = [float(row["seconds"]) for row in csv.DictReader(file)]
+    times = step_seconds(run)
     return sorted(times)[len(times) // 2]
 
 
@@ -207,15 +218,20 @@ def publish(path: Path, title: str | None, rows: list[Row], about: str) -> None:
 
 
 def parser(about: str | None, names: Iterable[str], *, steps_of: str) -> argparse.ArgumentParser:
-    """The command line: NAME DATA and the options that all ablations have."""
+    """The command line of the ablations of whole models: NAME DATA and their options."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("name", choices=list(names))
-    made.add_argument("data", type=Path)
-    made.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="where runs are kept")
-    made.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the table goes")
+    add_common(made, runs="runs/ablation", passes=200, num=720)
     made.add_argument("--outline-steps", type=int, default=1000, help="of level 1 of the hierarchy")
     made.add_argument("--steps", type=int, default=600, help=steps_of)
-    made.add_argument("--passes", type=int, default=200, help="for standing statistics")
-    made.add_argument("--num", type=int, default=720, help="videos, at most")
-    made.add_argument("--features", default="frames", help="frames, i3d, or a TorchScript file")
     return made
+
+
+def add_common(made: argparse.ArgumentParser, *, runs: str, passes: int, num: int) -> None:
+    """DATA and the options that a `Lab` reads, with these defaults."""
+    made.add_argument("data", type=Path)
+    made.add_argument("--runs", type=Path, default=Path(runs), help="where runs are kept")
+    made.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the table goes")
+    made.add_argument("--passes", type=int, default=passes, help="for standing statistics")
+    made.add_argument("--num", type=int, default=num, help="videos, at most")
+    made.add_argument("--features", default="frames", help="frames, i3d, or a TorchScript file")
