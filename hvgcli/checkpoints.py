@@ -33,6 +33,7 @@ LATER = {
     "unit": "separable",
     "frame_kernel": 0,
     "patches": False,
+    "detail": 0,
     "hold_ends": False,
     "hold_edges": False,
     "code_components": 0,

@@ -155,6 +155,7 @@ def test_what_is_no_config_is_refused(data: Any) -> None:
         ("spatial", {"channels": 0, "multipliers": [1, 2]}, "discriminator channels 0"),
         ("spatial", {"channels": 4, "multipliers": [1]}, "discriminator multipliers"),
         ("spatial", {"channels": 4, "multipliers": [1, 65]}, "discriminator multipliers"),
+        ("spatial", {"channels": 4, "multipliers": [1, 2], "detail": -1}, "discriminator detail -1"),
         ("temporal", 7, r"level 1\.temporal must be an object"),
     ],
 )

@@ -16,6 +16,7 @@ from hvgcli.config.checks import (
 )
 
 UNITS = ("separable", "recurrent")
+MAX_DETAIL = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class DiscriminatorConfig:
 
     A small batch then holds thousands of judged patches, and none of them knows where in the picture it is.
     """
+    detail: int = 0
+    """How many times enlarged it also sees what local means take away, in channels of its own; 0 = not (the papers).
+
+    Beside layout and colour, fine detail and the change from frame to frame are so faint that a network of few
+    steps and channels hardly learns to judge them.
+    """
 
     def __post_init__(self) -> None:
         require(1 <= self.channels <= MAX_CHANNELS, f"discriminator channels {self.channels} must be 1..{MAX_CHANNELS}")
@@ -38,6 +45,7 @@ class DiscriminatorConfig:
             len(self.multipliers) >= 2 and all(1 <= m <= 64 for m in self.multipliers),
             f"discriminator multipliers {self.multipliers} must be at least two numbers in 1..64",
         )
+        require(0 <= self.detail <= MAX_DETAIL, f"discriminator detail {self.detail} must be 0..{MAX_DETAIL}")
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from hvgcli.config import BASE_RESOLUTION, DiscriminatorConfig, LevelConfig
 from hvgcli.layers.blocks import DiscriminatorBlock
-from hvgcli.layers.layout import to_frames, to_video, to_volume
+from hvgcli.layers.layout import from_timeline, to_frames, to_timeline, to_video, to_volume
 from hvgcli.layers.weights import conv2d, conv3d, embedding, full_precision, linear
+
+NEAR_PIXELS, NEAR_FRAMES = 5, 3
+"""Sides of the neighbourhoods whose means `with_detail` takes away."""
 
 
 class ResidualDiscriminator(nn.Module):
@@ -20,7 +23,8 @@ class ResidualDiscriminator(nn.Module):
     With `patches` in its config, it gives one score for each place of each frame's last map: S below is then
     T h w, otherwise T.
 
-    The first `volumetric` blocks are 3D and see neighbouring frames; the others see each frame alone.
+    The first `volumetric` blocks are 3D and see neighbouring frames; the others see each frame alone. With `detail`
+    in its config, it sees the video beside its detail (`with_detail`), over time where it has 3D blocks.
     """
 
     def __init__(
@@ -35,6 +39,9 @@ class ResidualDiscriminator(nn.Module):
     ) -> None:
         """`halvings`: blocks that halve the resolution, counted from the first; None = as many as lead to 4x4."""
         super().__init__()
+        self.detail = config.detail
+        if config.detail:
+            in_channels *= 3 if volumetric else 2
         widths = (in_channels, *config.widths)
         blocks = []
         for i in range(len(config.widths)):
@@ -50,9 +57,10 @@ class ResidualDiscriminator(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Frames of context on each side of a score, summed over the 3D convolutions on its path."""
+        """Frames of context on each side of a score, summed over what looks at neighbours on its path."""
         convs = (block.conv1 for block in self.volumes), (block.conv2 for block in self.volumes)
-        return sum((conv.kernel_size[0] - 1) // 2 for part in convs for conv in part)
+        own = NEAR_FRAMES // 2 if self.detail and len(self.volumes) else 0
+        return own + sum((conv.kernel_size[0] - 1) // 2 for part in convs for conv in part)
 
     def parts(self, video: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, S)` of the frames, and of frames and class.
@@ -72,6 +80,8 @@ class ResidualDiscriminator(nn.Module):
     def _features(self, video: Tensor) -> Tensor:
         """What is scored: `(B, T, C, D, D)` -> `(B, S, widths[-1])`."""
         batch, count = video.shape[:2]
+        if self.detail:
+            video = with_detail(video, self.detail, over_time=len(self.volumes) > 0)
         if len(self.volumes):
             volume = to_volume(video)
             for block in self.volumes:
@@ -89,6 +99,22 @@ class ResidualDiscriminator(nn.Module):
         """`(B, T, C, D, D)`, classes `(B,)` or None -> scores `(B, S)`: the sum of both parts."""
         scores, projected = self.parts(video, labels)
         return scores if projected is None else scores + projected
+
+
+def with_detail(video: Tensor, strength: float, *, over_time: bool) -> Tensor:
+    """A video `(B, T, C, D, D)` and, `strength` times enlarged, what the mean of near pixels takes away from it.
+
+    `(B, T, 2C, D, D)`; with `over_time` also what the mean of near frames takes away, `(B, T, 3C, D, D)`. At edges
+    the means are over the pixels and frames that there are.
+    """
+    frames = to_frames(video)
+    smooth = F.avg_pool2d(frames, NEAR_PIXELS, 1, NEAR_PIXELS // 2, count_include_pad=False)
+    parts = [frames, strength * (frames - smooth)]
+    if over_time:
+        timeline = to_timeline(video)
+        steady = F.avg_pool2d(timeline, (NEAR_FRAMES, 1), 1, (NEAR_FRAMES // 2, 0), count_include_pad=False)
+        parts.append(strength * to_frames(from_timeline(timeline - steady, (video.shape[-2], video.shape[-1]))))
+    return to_video(torch.cat(parts, dim=1), len(video))
 
 
 def pool_to(video: Tensor, resolution: int) -> Tensor:

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from hvgcli.config import DiscriminatorConfig
 from hvgcli.models import build_discriminator
-from hvgcli.models.discriminators import LevelDiscriminator, ResidualDiscriminator, choose_frames, pool_to
+from hvgcli.models.discriminators import (
+    LevelDiscriminator,
+    ResidualDiscriminator,
+    choose_frames,
+    pool_to,
+    with_detail,
+)
 from hvgcli.sampling.noise import seeded
 
 
@@ -64,11 +70,11 @@ def test_a_class_stays_with_its_video(number: int) -> None:
 
 
 def residual(
-    volumetric: int, num_classes: int = 0, resolution: int = 8, patches: bool = False
+    volumetric: int, num_classes: int = 0, resolution: int = 8, patches: bool = False, detail: int = 0
 ) -> ResidualDiscriminator:
     torch.manual_seed(0)
     network = ResidualDiscriminator(
-        DiscriminatorConfig(3, (1, 2, 2), patches),
+        DiscriminatorConfig(3, (1, 2, 2), patches, detail),
         in_channels=3,
         resolution=resolution,
         num_classes=num_classes,
@@ -116,16 +122,42 @@ def test_resolution_halves_down_to_four() -> None:
     assert [block.first for block in [*network.volumes, *network.frames]] == [True, False, False]
 
 
+@pytest.mark.parametrize("detail", [0, 4])
 @pytest.mark.parametrize("volumetric", [0, 1, 2])
-def test_reach_in_time_is_what_the_modules_say(volumetric: int) -> None:
-    network = residual(volumetric)
-    assert network.reach == 2 * volumetric
+def test_reach_in_time_is_what_the_modules_say(volumetric: int, detail: int) -> None:
+    network = residual(volumetric, detail=detail)
+    assert network.reach == 2 * volumetric + (1 if volumetric and detail else 0)
     video = videos(1, 15, 8)
     changed = video.clone()
     changed[:, 7] = -changed[:, 7]
     difference = (network(video, None) - network(changed, None)).abs()[0]
     touched = difference.nonzero().flatten().tolist()
     assert touched == list(range(7 - network.reach, 7 + network.reach + 1))
+
+
+@pytest.mark.parametrize(("frames", "size"), [(1, 4), (2, 4), (4, 7)])
+def test_detail_is_what_the_mean_of_near_pixels_and_frames_takes_away(frames: int, size: int) -> None:
+    video = videos(2, frames, size)
+    made = with_detail(video, 3.0, over_time=True)
+    assert made.shape == (2, frames, 9, size, size)
+    torch.testing.assert_close(made[:, :, :6], with_detail(video, 3.0, over_time=False))
+    torch.testing.assert_close(made[:, :, :3], video)
+    for t in range(frames):
+        for y in range(size):
+            for x in range(size):
+                near = video[:, t, :, max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].mean((2, 3))
+                torch.testing.assert_close(made[:, t, 3:6, y, x], 3 * (video[:, t, :, y, x] - near))
+                before_and_after = video[:, max(0, t - 1) : t + 2, :, y, x].mean(1)
+                torch.testing.assert_close(made[:, t, 6:, y, x], 3 * (video[:, t, :, y, x] - before_and_after))
+
+
+@pytest.mark.parametrize("volumetric", [0, 2])
+def test_a_discriminator_with_detail_scores_the_video_beside_it(volumetric: int) -> None:
+    network, video = residual(volumetric, detail=3), videos(2, 5, 8)
+    inputs = with_detail(video, 3.0, over_time=volumetric > 0)
+    scores = network(video, None)
+    network.detail = 0
+    torch.testing.assert_close(network(inputs, None), scores)
 
 
 def test_the_temporal_discriminator_sees_less_than_ten_frames() -> None:

@@ -37,7 +37,9 @@ def test_a_run_that_an_older_version_began_goes_on(data: Path, tmp_path: Path) -
     path = tmp_path / "run" / "run.json"
     record = json.loads(path.read_text())
     for level in record["model"]["levels"]:
-        del level["code_components"], level["unit"], level["spatial"]["patches"], level["temporal"]["patches"]
+        del level["code_components"], level["unit"]
+        for name in ("spatial", "temporal"):
+            del level[name]["patches"], level[name]["detail"]
     del record["training"]["reconstruction"]["judged"]
     path.write_text(json.dumps(record))
     gone_on = train(data, tmp_path / "run", steps=2)
