@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
-OURS, UNGROUNDED, PEER, PLAIN = "ours", "ours, --no-ground", "lanczos + minterpolate", "bilinear + linear"
-BETWEEN = "ours, minterpolate between"
+from upscale_factors import BETWEEN, OURS, UNGROUNDED, Factors
+
 MEASURES = {"psnr": True, "ssim": True}  # whether more is better
 
 
-def page(result: dict[str, Any]) -> str:
+def page(levels: list[dict[str, Any]]) -> str:
+    """All levels that were measured, each as `upscale.py` keeps it."""
     lines = ["# Speed, memory and quality of `hvg upscale`", ""]
     lines += ["Taken by `python benchmarks/upscale.py`; all numbers are in [upscale.json](upscale.json)."]
-    if "speed" in result:
-        lines += ["", *speed_part(result["speed"])]
-    if "quality" in result:
-        lines += ["", *quality_part(result["quality"])]
+    for level in levels:
+        lines += ["", *level_part(level)]
     return "\n".join(lines) + "\n"
+
+
+def level_part(level: dict[str, Any]) -> list[str]:
+    times = Factors(**level["factors"])
+    lines = [f"## Level {level['number']} of {level['model']}: {times.words}"]
+    if "speed" in level:
+        lines += ["", *speed_part(level["speed"], times)]
+    if "quality" in level:
+        lines += ["", *quality_part(level["quality"], times)]
+    return lines
+
+
+def paragraph(text: str) -> list[str]:
+    return textwrap.wrap(text, 119, break_long_words=False, break_on_hyphens=False)
 
 
 def table(heads: list[str], rows: list[list[str]]) -> list[str]:
@@ -34,7 +48,7 @@ def machine_line(part: dict[str, Any]) -> str:
 # ---- speed ----------------------------------------------------------------------------------------
 
 
-def speed_part(speed: dict[str, Any]) -> list[str]:
+def speed_part(speed: dict[str, Any], times: Factors) -> list[str]:
     heads = ["source", "frames", "ours, frames/s", "ffmpeg, frames/s", "ours / ffmpeg", "ours, MiB", "ffmpeg, MiB"]
     rows = []
     for row in speed["rows"]:
@@ -44,19 +58,27 @@ def speed_part(speed: dict[str, Any]) -> list[str]:
             [row["size"], str(row["source frames"]), f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}", *memory]
         )
     return [
-        "## Speed and memory",
+        "### Speed and memory",
         "",
         machine_line(speed) + ".",
         "",
-        "Whole processes, mp4 to mp4, x4 in space and x2 in time, with the start of the program. Frames are those of",
-        "the output, and seconds those on a processor (user and system), because other programs kept this machine",
-        f"busy; wall times are in the JSON file. Medians of {speed['rounds']} round(s) in which the sides take turns.",
-        "`minterpolate` drops the last three frames.",
+        *paragraph(
+            f"Whole processes, mp4 to mp4, {times.words}, with the start of the program. Frames are those of the "
+            "output, and seconds those on a processor (user and system), because other programs kept this machine "
+            f"busy; wall times are in the JSON file. ffmpeg's side is {times.peer}. Medians of {speed['rounds']} "
+            f"round(s) in which the sides take turns.{dropped(speed['rows'])}"
+        ),
         "",
         *table(heads, rows),
         "",
         *growth(speed["rows"]),
     ]
+
+
+def dropped(rows: list[dict[str, Any]]) -> str:
+    """How many frames fewer ffmpeg makes."""
+    most = max(row["ours"]["frames"] - row["ffmpeg"]["frames"] for row in rows)
+    return f" `minterpolate` drops the last {most:.0f} frames." if most > 0 else ""
 
 
 def rate(side: dict[str, float], seconds: str) -> float:
@@ -86,55 +108,69 @@ def growth(rows: list[dict[str, Any]]) -> list[str]:
 # ---- quality --------------------------------------------------------------------------------------
 
 
-def quality_part(quality: dict[str, Any]) -> list[str]:
-    lines = [
-        "## Nearness to the true clips",
-        "",
-        machine_line(quality) + ".",
-        "",
-        f"Model {quality['model']}. The truth: windows of {quality['frames']} frames at the clips' own rate, square",
-        "crops, 128x128. The input: every second frame of it, 32x32 (f_s and f_t), rounded to 8 bits. All methods see",
-        "the same input, and all frames count, before any encoding; the last frame has no input after it. FD is the",
-        "Frechet distance of the set to the truth by the network in brackets, `pca` of its principal components",
-        "(fitted on the truth). Distances of so few windows are far above those of many, for all methods alike:",
-        "compare them within a table only. Grounding is the mean of |f_s f_t(result) - input| in 1/255. `grounded`",
-        "is the correction that `hvg upscale` makes of its own result, applied to another method.",
-        f"`{BETWEEN}` keeps our frames that have an input, and replaces those between by ffmpeg's.",
-    ]
-    lines += ["", *summary(quality["sets"])]
+def quality_part(quality: dict[str, Any], times: Factors) -> list[str]:
+    lines = ["### Nearness to the true clips", "", machine_line(quality) + ".", ""]
+    lines += paragraph(protocol(quality, times))
+    lines += ["", *summary(quality["sets"], times)]
     for name, found in quality["sets"].items():
-        lines += ["", *set_part(name, found, quality)]
+        lines += ["", *set_part(name, found, times)]
     return lines
 
 
-def set_part(name: str, found: dict[str, Any], quality: dict[str, Any]) -> list[str]:
-    described, measured = found["set"], found["frechet"]
-    heads = ["method", "PSNR, dB", "at input frames", "between", "SSIM", "grounding"]
-    for one in measured:
+def protocol(quality: dict[str, Any], times: Factors) -> str:
+    """What was measured, and how to read the tables."""
+    size, between = quality["size"], times.time > 1
+    low = f"one frame of {times.time}" if between else "all its frames"
+    views = "f_s f_t" if between else "f_s"
+    text = (
+        f"The truth: windows of {quality['frames']} frames at the clips' own rate, square crops, {size}x{size}. The "
+        f"input: {low}, {size // times.space}x{size // times.space} ({views}), rounded to 8 bits. All methods see the "
+        "same input, and all frames count, before any encoding"
+        f"{'; the frames after the last input have none that follows' if between else ''}. FD is the "
+        "Frechet distance of the set to the truth by the network in brackets, `pca` of its principal components "
+        "(fitted on the truth). Distances of so few windows are far above those of many, for all methods alike: "
+        f"compare them within a table only. Grounding is the mean of |{views}(result) - input| in 1/255. `grounded` "
+        "is the correction that `hvg upscale` makes of its own result, applied to another method."
+    )
+    if between:
+        text += f" `{BETWEEN}` keeps our frames that have an input, and replaces those between by ffmpeg's."
+    return text
+
+
+def set_part(name: str, found: dict[str, Any], times: Factors) -> list[str]:
+    described, columns = found["set"], {"PSNR, dB": "psnr"}
+    if times.time > 1:
+        columns |= {"at input frames": "psnr at input", "between": "psnr between"}
+    heads = ["method", *columns, "SSIM", "grounding"]
+    for one in found["frechet"]:
         heads += forms(one)
-    rows = []
-    for method, scores in found["methods"].items():
-        row = [method, *(f"{scores[key]:.2f}" for key in ("psnr", "psnr at input", "psnr between"))]
-        row += [f"{scores['ssim']:.4f}", f"{scores['grounding, 1/255']:.2f}"]
-        for one in measured:
-            row += [f"{one[key][method]:.2f}" for key in forms(one).values()]
-        rows.append(row)
+    rows = [method_row(method, found, list(columns.values())) for method in found["methods"]]
     return [
-        f"### {name}: {described['videos']} windows of {described['takes']} takes",
+        f"#### {name}: {described['videos']} windows of {described['takes']} takes",
         "",
         f"PSNR and SSIM are means of {found['scored']} of the windows, spread evenly.",
         "",
         *table(heads, rows),
         "",
-        *verdicts(found),
+        *verdicts(found, times),
     ]
 
 
-def verdicts(found: dict[str, Any]) -> list[str]:
+def method_row(method: str, found: dict[str, Any], columns: list[str]) -> list[str]:
+    scores = found["methods"][method]
+    row = [method, *(f"{scores[key]:.2f}" for key in columns)]
+    row += [f"{scores['ssim']:.4f}", f"{scores['grounding, 1/255']:.2f}"]
+    for one in found["frechet"]:
+        row += [f"{one[key][method]:.2f}" for key in forms(one).values()]
+    return row
+
+
+def verdicts(found: dict[str, Any], times: Factors) -> list[str]:
     """Where ours wins and where it loses, against the peer as it is and against the peer at equal grounding."""
     lines = []
-    for other in (PEER, f"{PEER}, grounded", f"{PLAIN}, grounded"):
-        won, lost = [], []
+    for other in (times.peer, f"{times.peer}, grounded", f"{times.plain}, grounded"):
+        won: list[str] = []
+        lost: list[str] = []
         for label, ours, theirs, more in comparisons(found, other):
             (won if (ours > theirs) == more else lost).append(label)
         sure = "; ".join(
@@ -148,15 +184,16 @@ def verdicts(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def summary(sets: dict[str, Any]) -> list[str]:
+def summary(sets: dict[str, Any], times: Factors) -> list[str]:
     """What all sets say together, before their tables."""
-    pairs = [(ours, other) for ours in (OURS, BETWEEN) for other in (PEER, f"{PEER}, grounded")]
-    lines = [_tally(sets, ours, other) for ours, other in pairs]
-    added = [found["network to bilinear + linear, mean 1/255"] for found in sets.values()]
-    shares = [network_share(found["methods"]) for found in sets.values()]
+    own = (OURS, BETWEEN) if times.time > 1 else (OURS,)
+    lines = [_tally(sets, ours, other) for ours in own for other in (times.peer, f"{times.peer}, grounded")]
+    plain = times.plain
+    added = [found["network to plain interpolation, mean 1/255"] for found in sets.values()]
+    shares = [network_share(found["methods"], plain) for found in sets.values()]
     lines.append(
-        f"- Without grounding, ours differs from {PLAIN} by {min(added):.2f} to {max(added):.2f}/255 on average. Of "
-        f"the PSNR that ours gains over {PLAIN}, {100 * min(shares):.0f} to {100 * max(shares):.0f} % is there without "
+        f"- Without grounding, ours differs from {plain} by {min(added):.2f} to {max(added):.2f}/255 on average. Of "
+        f"the PSNR that ours gains over {plain}, {100 * min(shares):.0f} to {100 * max(shares):.0f} % is there without "
         "grounding, so is the network's; the rest is grounding's."
     )
     return lines
@@ -171,9 +208,9 @@ def _tally(sets: dict[str, Any], ours: str, other: str) -> str:
     return f"- *{ours}* is better than *{other}* in {' and '.join(words)}."
 
 
-def network_share(methods: dict[str, Any]) -> float:
-    """Share of the gain in PSNR over plain interpolation that is there before grounding."""
-    plain, network, whole = (methods[name]["psnr"] for name in (PLAIN, UNGROUNDED, OURS))
+def network_share(methods: dict[str, Any], other: str) -> float:
+    """Share of the gain in PSNR over plain interpolation, the method `other`, that is there before grounding."""
+    plain, network, whole = (methods[name]["psnr"] for name in (other, UNGROUNDED, OURS))
     return (network - plain) / (whole - plain) if whole != plain else 0.0
 
 

@@ -1,7 +1,8 @@
 """How near enlarged clips are to the true ones: PSNR, SSIM, Frechet distances and grounding of several methods.
 
-The truth is a window of a real clip, square and 128x128, every frame; the input is f_s x4 and f_t x2 of it,
-rounded to 8 bits. Every method sees the same input and is measured on all frames, before any encoding.
+The truth is a window of a real clip, square and 128x128, every frame; the input is f_s and f_t of it, by the
+factors of the level, rounded to 8 bits. Every method sees the same input and is measured on all frames, before any
+encoding.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from upscale_page import BETWEEN, OURS, PEER, PLAIN, UNGROUNDED
-from upscale_peer import bilinear_linear, grounded, lanczos_minterpolate, minterpolate_between
+from upscale_factors import BETWEEN, OURS, UNGROUNDED, Factors
+from upscale_peer import bilinear, grounded, lanczos, minterpolate_between
 
 from hvgcli.data.clips import scan
 from hvgcli.data.pyramid import downsample_space, subsample_time
@@ -32,7 +33,7 @@ from hvgcli.sampling.grounding import GroundingError, grounding_error
 from hvgcli.sampling.hierarchy import Level, load_level
 from hvgcli.sampling.upscale import Enlarger, Images, from_pixels, to_pixels
 
-SIZE, TIMES_SPACE, TIMES_TIME = 128, 4, 2
+SIZE = 128
 BATCH = 8  # windows that a feature network sees at a time
 RESAMPLINGS = 200
 COMPONENTS = 64
@@ -44,6 +45,7 @@ class Options:
     """What is measured."""
 
     model: str
+    level: int
     windows: int
     """Windows of each set."""
     every: int
@@ -55,12 +57,15 @@ class Options:
     seed: int = 0
 
 
+Make = Callable[[Images, int | None], Images]
+"""(input uint8 (T, H, W, 3), class or None) -> (tT, sH, sW, 3)."""
+
+
 @dataclass
 class Method:
     """One way to enlarge, and what was measured of it so far."""
 
-    make: Callable[[Images, int | None], Images]
-    """(input uint8 (T, H, W, 3), class or None) -> (2T, 4H, 4W, 3)."""
+    make: Make
     error: GroundingError = field(default_factory=GroundingError)
     scores: dict[str, list[float]] = field(default_factory=dict)
     features: list[list[Tensor]] = field(default_factory=list)
@@ -76,14 +81,14 @@ def enlarge(enlarger: Enlarger, low: Images) -> Images:
     return np.concatenate([part.images for part in made])
 
 
-def ours(level: Level, **settings: object) -> Callable[[Images, int | None], Images]:
+def ours(level: Level, **settings: object) -> Make:
     """hvg, with the precision that the command would choose."""
     precision = torch.bfloat16 if has_fast_bfloat16(level.device) else torch.float32
     enlarger = Enlarger(level, precision=precision, **settings)  # type: ignore[arg-type]
     return lambda low, label: enlarge(enlarger, low)
 
 
-def by_class(level: Level) -> Callable[[Images, int | None], Images]:
+def by_class(level: Level) -> Make:
     """hvg, told what each clip shows."""
     each = [ours(level, labels=[label]) for label in range(level.config.num_classes)]
 
@@ -96,36 +101,52 @@ def by_class(level: Level) -> Callable[[Images, int | None], Images]:
 
 def all_methods(level: Level, classes: bool, variants: bool) -> dict[str, Method]:
     """By name, in the order of the table. classes: whether the clips have the model's classes."""
-    methods: dict[str, Callable[[Images, int | None], Images]] = {OURS: ours(level)}
-    methods[UNGROUNDED] = ours(level, ground=False)
-    methods[BETWEEN] = lambda low, label: minterpolate_between(methods[OURS](low, None))
+    times = Factors.of(level.config, level.number)
+    methods = own_methods(level, times, classes, variants) | other_methods(times, variants)
+    return {name: Method(make) for name, make in methods.items()}
+
+
+def own_methods(level: Level, times: Factors, classes: bool, variants: bool) -> dict[str, Make]:
+    methods = {OURS: ours(level), UNGROUNDED: ours(level, ground=False)}
+    if times.time > 1:
+        methods[BETWEEN] = lambda low, label: minterpolate_between(methods[OURS](low, None), times)
     if classes:
         methods["ours, --class of the clip"] = by_class(level)
     if variants:
         known = {table.sigma for table in level.tables}
         methods |= {f"ours, --sigma {sigma:g}": ours(level, sigma=sigma) for sigma in known - {level.config.sigma}}
-        methods["minterpolate, then lanczos"] = lambda low, label: lanczos_minterpolate(low, enlarge_first=False)
-    methods[PEER] = lambda low, label: lanczos_minterpolate(low)
-    methods[f"{PEER}, grounded"] = lambda low, label: grounded(lanczos_minterpolate(low), low)
-    methods[PLAIN] = lambda low, label: bilinear_linear(low)
-    methods[f"{PLAIN}, grounded"] = lambda low, label: grounded(bilinear_linear(low), low)
-    return {name: Method(make) for name, make in methods.items()}
+    return methods
+
+
+def other_methods(times: Factors, variants: bool) -> dict[str, Make]:
+    methods: dict[str, Make] = {}
+    if variants and times.time > 1:
+        methods["minterpolate, then lanczos"] = lambda low, label: lanczos(low, times, enlarge_first=False)
+    methods[times.peer] = lambda low, label: lanczos(low, times)
+    methods[f"{times.peer}, grounded"] = lambda low, label: grounded(lanczos(low, times), low, times)
+    methods[times.plain] = lambda low, label: bilinear(low, times)
+    methods[f"{times.plain}, grounded"] = lambda low, label: grounded(bilinear(low, times), low, times)
+    return methods
 
 
 # ---- one set --------------------------------------------------------------------------------------
 
 
-def low_of(truth: Tensor) -> Images:
-    """uint8 (T, H, W, 3) -> its f_s x4 and f_t x2, rounded to uint8."""
-    video = subsample_time(from_pixels(truth.numpy(), CPU)[None], TIMES_TIME)
-    return to_pixels(downsample_space(video, truth.shape[1] // TIMES_SPACE)[0], np.dtype(np.uint8))
+def low_of(truth: Tensor, times: Factors) -> Images:
+    """uint8 (T, H, W, 3) -> its f_s and f_t, rounded to uint8 (T/t, H/s, W/s, 3)."""
+    video = subsample_time(from_pixels(truth.numpy(), CPU)[None], times.time)
+    return to_pixels(downsample_space(video, truth.shape[1] // times.space)[0], np.dtype(np.uint8))
 
 
-def score(method: Method, truth: Tensor, made: Tensor) -> None:
-    """PSNR and SSIM of one window, of the frames that have an input and of those between apart."""
+def score(method: Method, truth: Tensor, made: Tensor, times: Factors) -> None:
+    """PSNR and SSIM of one window; where there are frames between, of them and of those with an input apart."""
+    at_input = torch.arange(len(truth)) % times.time == 0
+    parts = {"": torch.ones_like(at_input)}
+    if times.time > 1:
+        parts |= {" at input": at_input, " between": ~at_input}
     for name, values in (("psnr", psnr(truth, made)), ("ssim", ssim(truth, made))):
-        for part, chosen in (("", values), (" at input", values[::TIMES_TIME]), (" between", values[1::TIMES_TIME])):
-            method.scores.setdefault(name + part, []).append(chosen.mean().item())
+        for part, chosen in parts.items():
+            method.scores.setdefault(name + part, []).append(values[chosen].mean().item())
 
 
 class SetMeasurement:
@@ -134,7 +155,7 @@ class SetMeasurement:
     def __init__(self, folder: Path, name: str, level: Level, networks: list[FeatureNetwork], options: Options) -> None:
         sampling = Sampling(options.frames, 1, (SIZE, SIZE), "windows", options.windows, options.seed)
         self.videos = RealVideos(scan(folder), sampling, name=name, workers=1)
-        self.networks, self.every = networks, options.every
+        self.networks, self.every, self.times = networks, options.every, Factors.of(level.config, level.number)
         self.known = level.config.class_names() if level.config.conditional else ()
         self.classes = bool(self.videos.classes) and set(self.videos.classes) <= set(self.known)
         self.methods = all_methods(level, self.classes, options.variants)
@@ -153,7 +174,7 @@ class SetMeasurement:
         return {
             "set": self.videos.described,
             "scored": len(self.methods[OURS].scores["psnr"]),
-            "network to bilinear + linear, mean 1/255": self.added / self.done,
+            "network to plain interpolation, mean 1/255": self.added / self.done,
             "methods": {key: _summary(method) for key, method in self.methods.items()},
             "frechet": [
                 _distances(network, torch.cat(self.truth[number]), self.methods, number, takes)
@@ -162,7 +183,7 @@ class SetMeasurement:
         }
 
     def _add(self, batch: VideoBatch) -> None:
-        lows, labels = [low_of(frames) for frames in batch.frames], self._labels(batch)
+        lows, labels = [low_of(frames, self.times) for frames in batch.frames], self._labels(batch)
         for part, network in zip(self.truth, self.networks, strict=True):
             part.append(network.logits(batch.frames))
         made = {}
@@ -170,7 +191,7 @@ class SetMeasurement:
             results = [torch.from_numpy(method.make(low, label)) for low, label in zip(lows, labels, strict=True)]
             made[name] = torch.stack(results)
             self._note(method, batch.frames, made[name], lows)
-        difference = made[UNGROUNDED].float() - made[PLAIN].float()
+        difference = made[UNGROUNDED].float() - made[self.times.plain].float()
         self.added += difference.abs().mean((1, 2, 3, 4)).sum().item()
         self.takes.append(batch.takes)
         self.done += len(batch.frames)
@@ -186,10 +207,10 @@ class SetMeasurement:
         for part, network in zip(method.features, self.networks, strict=True):
             part.append(network.logits(made))
         for result, low in zip(made, lows, strict=True):
-            anchors = from_pixels(result[::TIMES_TIME].numpy(), CPU)
+            anchors = from_pixels(result[:: self.times.time].numpy(), CPU)
             method.error = method.error.merge(grounding_error(anchors, from_pixels(low, CPU)))
         for number in range(-self.done % self.every, len(made), self.every):
-            score(method, truth[number], made[number])
+            score(method, truth[number], made[number], self.times)
 
 
 def _summary(method: Method) -> dict[str, float]:
@@ -243,8 +264,11 @@ def measure(
     folders: dict[str, Path], networks: list[FeatureNetwork], options: Options, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """All sets by their names."""
-    level = load_level(resolve(options.model))
-    own = (level.config.times_space(level.number), level.config.times_time(level.number))
-    if own != (TIMES_SPACE, TIMES_TIME):
-        raise DataError(f"the last level of {options.model} enlarges by {own}, this benchmark by 4 and 2: name another")
+    level = load_level(resolve(options.model), options.level)
+    times = Factors.of(level.config, level.number)
+    if SIZE % times.space or options.frames % times.time:
+        raise DataError(
+            f"level {level.number} enlarges {times.words}: windows of {options.frames} frames, {SIZE}x{SIZE}, "
+            "are no multiple of that: choose another number of --frames, or another --level"
+        )
     return {name: SetMeasurement(folder, name, level, networks, options).run(say) for name, folder in folders.items()}
