@@ -1,8 +1,8 @@
 """Draws a small clip, enlarges it, and lays both side by side: `python examples/upscale_clip.py FOLDER`.
 
 FOLDER gets `small.mp4`, `large.mp4` and `before_after.png`: input frames as they are (nearest neighbour) and by
-lanczos, ours, and what was drawn in the first place. The second row is a moment between two input frames: there
-the input still shows the one before.
+lanczos, ours, and what was drawn in the first place. Where the level makes frames between, the second row is one of
+them: there the input still shows the frame before.
 """
 
 import argparse

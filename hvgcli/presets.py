@@ -71,14 +71,20 @@ _BDD_LEVELS = (
     _published(12, 256, 2, 96, (8, 4, 4, 4, 2, 1), _D256, 3),
 )
 _D = DiscriminatorConfig
-_MINI_TOP = _mini(
-    12, 128, 2, 16, (8, 8, 4, 2, 1), 16, _D(16, (1, 2, 4, 8, 8)), _D(16, (1, 2, 4, 8, 8)), _D(16, (2, 4, 8))
-)
 _P = partial(DiscriminatorConfig, patches=True)
+_FINE = partial(_P, detail=10)
+_MINI_TOP = replace(
+    _mini(12, 128, 2, 16, (8, 8, 4, 2, 1), 16, _FINE(32, (1, 2, 2)), _FINE(24, (1, 2, 2)), _P(16, (2, 4))),
+    hold_edges=True,
+)
 _MINI_LEVELS = (
     #     frames  D  stride ch  multipliers  z   spatial         temporal           matching
     replace(_mini(24, 16, 4, 16, (8, 4, 4), 16, _P(64, (1, 2)), _P(24, (1, 2, 2))), code_components=8),
-    _mini(24, 32, 4, 16, (8, 8, 4), 16, _P(64, (1, 2)), _P(48, (1, 2, 2)), _P(24, (2, 4))),
+    # It makes the frames between those of the outline: what the last level would do there is a crossfade.
+    replace(
+        _mini(24, 32, 2, 16, (8, 8, 4, 4), 16, _FINE(48, (1, 2)), _FINE(32, (1, 2, 2)), _P(24, (2, 4))),
+        hold_edges=True,
+    ),
     _MINI_TOP,
 )
 _TWO_LEVELS = (
@@ -126,10 +132,14 @@ _MINI_TRAINING = (
         adversary=(0.3, 3e-4, 5e-4),
     ),
     _mini_training(
-        1700, 12, ReconstructionConfig(850, 1.0, 1e-3, 0.5, 2.0, judged=True), noise=0.05, adversary=(0.5, 3e-4, 5e-4)
+        2200, 8, ReconstructionConfig(850, 1.0, 1e-3, 0.0, 2.0, judged=True), noise=0.05, adversary=(0.5, 3e-4, 5e-4)
     ),
-    # Neither discriminators nor structure functions: here, four times larger at once, they bring a plaid.
-    _mini_training(1000, 4, ReconstructionConfig(1000, 1.0, 1e-3, 1.0), 8, 0.1),
+    replace(
+        _mini_training(
+            3000, 4, ReconstructionConfig(1000, 1.0, 1e-3, judged=True), noise=0.05, adversary=(0.3, 3e-4, 5e-4)
+        ),
+        spatial_frames=4,
+    ),
 )
 
 # DVD-GAN: frames, resolution, ch, ch_0 and one multiplier a stage, discriminators (appendix B.2)

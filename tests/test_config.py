@@ -303,12 +303,16 @@ def test_bdd100k() -> None:
     assert [level.doublings for level in model.levels] == [4, 5, 6]
 
 
-@pytest.mark.parametrize(("name", "last"), [("hvg-mini", 3), ("hvg-mini-two-level", 2)])
-def test_small_models_end_at_48_frames_of_128_pixels_and_say_that_they_are_ours(name: str, last: int) -> None:
+@pytest.mark.parametrize(("name", "times_time"), [("hvg-mini", [2, 1]), ("hvg-mini-two-level", [2])])
+def test_small_models_end_at_48_frames_of_128_pixels_and_say_that_they_are_ours(
+    name: str, times_time: list[int]
+) -> None:
     preset = PRESETS[name]
     assert (preset.model.frames, preset.model.resolution, preset.model.num_classes) == (48, 128, 11)
     assert preset.model.levels[0].frames == 24
-    assert (preset.model.times_space(last), preset.model.times_time(last)) == (4, 2)
+    upper = range(2, len(preset.model.levels) + 1)
+    assert [preset.model.times_time(level) for level in upper] == times_time
+    assert preset.model.times_space(upper[-1]) == 4
     assert preset.model.rate() == Fraction(25, 2)
     assert preset.source.startswith("ours")
 

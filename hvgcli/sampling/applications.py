@@ -29,9 +29,10 @@ def plan_applications(asked: tuple[int, int], own: tuple[int, int]) -> list[Appl
     """
     names = ("--times-space", "--times-time")
     for value, factor, name in zip(asked, own, names, strict=True):
-        if not 1 <= value <= MAX_TIMES or (factor == 1 and value > 1) or value > factor**MAX_PASSES:
-            most = 1 if factor == 1 else min(MAX_TIMES, factor**MAX_PASSES)
-            raise UsageError(f"{name} {value} cannot be: this level serves 1 to {most}")
+        most = min(MAX_TIMES, factor**MAX_PASSES)
+        if not 1 <= value <= most:
+            serves = f"serves 1 to {most}" if most > 1 else "serves 1 only: choose another --level for more"
+            raise UsageError(f"{name} {value} cannot be: this level {serves}")
     count = next(n for n in range(1, MAX_PASSES + 1) if all(f**n >= a for a, f in zip(asked, own, strict=True)))
     applications, before = [], (1, 1)
     for left in reversed(range(count)):

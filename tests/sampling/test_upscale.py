@@ -303,9 +303,9 @@ def test_applications_follow_each_other(space: int, time: int) -> None:
     [
         ((0, 2), (4, 2), "times-space 0.*1 to 16"),
         ((17, 2), (4, 2), "times-space 17.*1 to 16"),
-        ((2, 1), (1, 2), "times-space 2.*1 to 1"),
+        ((2, 1), (1, 2), "times-space 2.*1 only.*another --level"),
         ((4, 0), (4, 2), "times-time 0"),
-        ((4, 2), (4, 1), "times-time 2.*1 to 1"),
+        ((4, 2), (4, 1), "times-time 2.*1 only.*another --level"),
         ((4, 16), (4, 2), "times-time 16.*1 to 8"),
         ((4, 3), (4, 2), "times-time 3.*power of 2"),
     ],
