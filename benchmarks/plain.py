@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hvgcli.config import BASE_RESOLUTION
 from hvgcli.layers.norm import EPS, TimestepNorm
 from hvgcli.models.dvd_gan import DvdGan
 from hvgcli.models.level1 import Outline
@@ -68,13 +69,15 @@ def separable(layer: nn.Module, x: Tensor, cond: Tensor, rows: Tensor | None) ->
     """norm-relu, a (3, 1, 1) and a (1, 3, 3) convolution, plus skip."""
     h = norm(layer.norm, x, cond, rows).transpose(1, 2)
     h = F.conv3d(h, layer.temporal.conv.weight[:, :, :, None], layer.temporal.conv.bias, padding=(1, 0, 0))
-    h = F.conv3d(h, layer.spatial.weight[:, :, None], layer.spatial.bias, padding=(0, 1, 1))
+    beyond = "replicate" if layer.spatial.padding_mode == "replicate" else "constant"
+    h = F.conv3d(F.pad(h, (1, 1, 1, 1, 0, 0), mode=beyond), layer.spatial.weight[:, :, None], layer.spatial.bias)
     return x + h.transpose(1, 2)
 
 
 def first_map(model: Outline | DvdGan | Upsampler, cond: Tensor, frames: int) -> Tensor:
-    """The 4x4 map, copied to every timestep."""
-    return model.first(cond).contiguous().repeat(1, frames, 1, 1, 1)
+    """The 4x4 map, or one value for all of it, copied to every timestep."""
+    made = model.first(cond).contiguous()
+    return made.repeat(1, frames, 1, BASE_RESOLUTION // made.shape[3], BASE_RESOLUTION // made.shape[4])
 
 
 def to_rgb(model: Outline | DvdGan | Upsampler, x: Tensor, cond: Tensor, rows: Tensor | None) -> Tensor:

@@ -229,7 +229,7 @@ def test_one_level_alone_is_that_of_the_whole_model(embedded: Level) -> None:
     assert embedded.sha == full.sha
     for name, value in full.generators[2].state_dict().items():
         assert torch.equal(embedded.generator.state_dict()[name], value)
-    assert load_level(folder, 2).generator.times_time == 1
+    assert [load_level(folder, number).generator.times_time for number in (2, 3)] == [2, 1]
     for number in (1, 4):
         with pytest.raises(UsageError, match=r"levels 2\.\.3"):
             load_level(folder, number)
@@ -239,7 +239,7 @@ def test_a_plain_clip_comes_back_without_seams(embedded: Level) -> None:
     """Six tiles of one colour, with the seams in a cross: no step anywhere is to be seen."""
     images = np.full((2, 40, 70, 3), (90, 140, 60), np.uint8)
     made, error = enlarged(Enlarger(embedded), images)
-    assert made.shape == (4, 160, 280, 3)
+    assert made.shape == (2, 160, 280, 3)
     assert error.mean <= 1 / 255
     values = made.astype(int)
     assert np.abs(values - (90, 140, 60)).max() <= 6
