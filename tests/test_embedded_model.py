@@ -124,3 +124,13 @@ def test_the_command_makes_the_class(tmp_path: Path) -> None:
     record = json.loads(done.stdout)
     assert record["class"] == "skydiving"
     assert Path(tmp_path / record["path"]).is_file()
+
+
+def test_loading_it_imports_no_compiler() -> None:
+    """That would take longer than all the frames of a video."""
+    program = (
+        "import sys; from hvgcli.hub import DEFAULT_MODEL, resolve; from hvgcli.sampling.hierarchy import load; "
+        "load(resolve(DEFAULT_MODEL)); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

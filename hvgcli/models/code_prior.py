@@ -30,7 +30,9 @@ class CodePrior(nn.Module):
         super().__init__()
         self.register_buffer("weights", torch.full((rows, components), 1 / components))
         self.register_buffer("means", torch.zeros(rows, components, z_dim))
-        self.register_buffer("factors", torch.eye(z_dim).repeat(rows, components, 1, 1))
+        factors = torch.zeros(rows, components, z_dim, z_dim)
+        factors.diagonal(dim1=2, dim2=3).fill_(1)  # torch.eye on the meta device would first import a compiler
+        self.register_buffer("factors", factors)
 
     def forward(self, z: Tensor, choice: Tensor, labels: Tensor | None) -> Tensor:
         """The codes of z `(B, z_dim)`, uniform `choice` `(B,)` in [0, 1) and classes `(B,)`: mean_k + L_k z.
