@@ -24,7 +24,7 @@ from hvgcli.metrics.features import FeatureSet, cache_folder, extract
 from hvgcli.metrics.frame_statistics import FrameStatistics
 from hvgcli.metrics.generated import GeneratedVideos, labels_like
 from hvgcli.metrics.motion import change_energy
-from hvgcli.metrics.networks import FeatureNetwork
+from hvgcli.metrics.networks import FeatureNetwork, LogitsOnly
 from hvgcli.metrics.spectrum import frames_within
 from hvgcli.metrics.videos import RealVideos, VideoBatch, Videos
 from hvgcli.metrics.windows import Sampling, subset, take_numbers
@@ -52,14 +52,12 @@ def small_copies(frames: Tensor) -> Tensor:
     return torch.from_numpy(to_pixels(small)).flatten(1)
 
 
-class Profile:
+class Profile(LogitsOnly):
     """All that the table needs of a video in one row, as a feature network: one pass gives it, and the cache keeps it.
 
     Columns: `columns(T, side)` of fixed width, then the network's features of the whole video, and with `parts`
     those of its first and last 12 frames.
     """
-
-    has_pooled = False
 
     def __init__(self, network: FeatureNetwork, parts: bool = False) -> None:
         self.network, self.parts = network, parts
@@ -78,15 +76,6 @@ class Profile:
         ]
         parts = [video[:, :SHORT], video[:, -SHORT:]] if self.parts else []
         return torch.cat([x.float() for x in (*fixed, *(self.network.logits(part) for part in (video, *parts)))], dim=1)
-
-    def both(self, video: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.logits(video), None
-
-    def pooled(self, video: Tensor) -> Tensor | None:
-        return None
-
-    def locations(self, video: Tensor) -> Tensor | None:
-        return None
 
 
 def columns(frames: int, side: int) -> dict[str, int]:

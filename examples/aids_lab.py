@@ -26,7 +26,7 @@ from hvgcli.config import LevelConfig, Preset, ReconstructionConfig, TrainingCon
 from hvgcli.data.clips import ClipIndex, scan
 from hvgcli.errors import TrainingError
 from hvgcli.metrics.features import cache_folder, extract
-from hvgcli.metrics.networks import FeatureNetwork
+from hvgcli.metrics.networks import FeatureNetwork, LogitsOnly
 from hvgcli.metrics.videos import RealVideos, Videos
 from hvgcli.metrics.windows import subset, take_numbers
 from hvgcli.runtime import choose_device
@@ -240,13 +240,12 @@ def details(frames: Tensor) -> Tensor:
     return down + across
 
 
-class Looks:
+class Looks(LogitsOnly):
     """`motions` and `details` of each video, then the features of a network: one pass gives them, the cache keeps them.
 
     A feature network, without last hidden activations.
     """
 
-    has_pooled = False
     classifier = False
 
     def __init__(self, network: FeatureNetwork) -> None:
@@ -256,15 +255,6 @@ class Looks:
     def logits(self, video: Tensor) -> Tensor:
         """uint8 (N, T, H, W, 3) -> float32 (N, 2 + K)."""
         return cat((stack((motions(video), details(video)), dim=1), self.network.logits(video)), dim=1)
-
-    def both(self, video: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.logits(video), None
-
-    def pooled(self, video: Tensor) -> Tensor | None:
-        return None
-
-    def locations(self, video: Tensor) -> Tensor | None:
-        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,6 +63,24 @@ class FeatureNetwork(Protocol):
         """(N, P, d), one vector a place in space and time; None where the network has none."""
 
 
+class LogitsOnly:
+    """A `FeatureNetwork` without hidden activations and places: the one who inherits gives name, sha256 and logits."""
+
+    has_pooled = False
+
+    def logits(self, video: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} gives no logits")
+
+    def both(self, video: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.logits(video), None
+
+    def pooled(self, video: Tensor) -> Tensor | None:
+        return None
+
+    def locations(self, video: Tensor) -> Tensor | None:
+        return None
+
+
 def resolve(
     name_or_path: str, *, device: torch.device | None = None, fetch: bool = False, progress: bool = False
 ) -> FeatureNetwork:
