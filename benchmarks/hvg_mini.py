@@ -33,7 +33,7 @@ from hvgcli.metrics.networks import TorchScriptNetwork
 from hvgcli.metrics.videos import Videos
 
 SIGMAS = (1.0, 0.5)
-VERSION = 1  # of what rows hold: another one measures all again
+VERSION = 2  # of what rows hold: another one measures all again
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,11 @@ def real_rows(sets: Sets, sides: list[tuple[int, int]], trials: int) -> list[Par
 
 
 def criteria_parts(sets: Sets, models: list[str], sides: list[tuple[int, int]], trials: int) -> list[Part]:
-    """(a) to (f), but for the parts of (c), which are in the rows."""
+    """(a) to (f), but for the parts of (c), which are in the rows.
+
+    models: the one that the table is about first, the one of one stage last.
+    """
+    model, other = models[0], models[-1]
     shas = [sets.model(name).sha for name in models]
 
     def part(name: str, measure: Callable[[], dict[str, Any]], *also: Any, pool: int = 0) -> Part:
@@ -118,8 +122,11 @@ def criteria_parts(sets: Sets, models: list[str], sides: list[tuple[int, int]], 
 
         return Part(name, depends, measure)
 
-    model, other = models
-    pairs = {f"sigma {s:g}": partial(criteria.against, sets, model, other, s, trials) for s in SIGMAS}
+    pairs = {
+        criteria.titled(name, s): partial(criteria.against, sets, name, other, s, trials)
+        for name in models[:-1]
+        for s in SIGMAS
+    }
     errors = {f"sigma {s:g}": partial(criteria.grounding, sets, model, s) for s in SIGMAS}
     return [
         part("classes", lambda: criteria.probed(sets, models, SIGMAS), sets.extra, pool=LONG),
@@ -182,12 +189,18 @@ def outlines(model: str) -> list[tuple[int, int]]:
     return [(config.levels[level - 1].resolution, factor(last) // factor(level)) for level in below] or [(32, 2)]
 
 
+def models_of(options: argparse.Namespace) -> list[str]:
+    """The model that the table is about, those beside it, and the one of one stage."""
+    return [options.model, *options.beside, options.against]
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("HVG_DATA"), help="folder with train and val")
     parser.add_argument("--features", required=True, help="TorchScript file of the feature network")
     parser.add_argument("--model", default="hvg-mini")
     parser.add_argument("--against", default="dvd-gan-mini", help="the model of one stage to compare with")
+    parser.add_argument("--beside", action="append", default=[], help="one more model of the table, again for others")
     parser.add_argument("--train", default="train", help="name of the folder of training clips")
     parser.add_argument("--val", default="val", help="name of the folder of held-out clips")
     parser.add_argument("--num", type=int, default=264, help="videos of a set at most")
@@ -199,8 +212,9 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     if not options.data:
         parser.error("give a folder of clips, or set HVG_DATA")
-    if Path(options.model).name == Path(options.against).name:
-        parser.error(f"both models are called {Path(options.model).name}: name two folders with different names")
+    names = [Path(name).name for name in models_of(options)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        parser.error(f"two models are called {twice[0]}: name folders with different names")
     if options.picture and not outside(options.picture):
         parser.error(f"{options.picture} is in the repository, and clips may not be copied there: choose another place")
     return options
@@ -211,7 +225,7 @@ def main() -> None:
     file = options.out.with_suffix(".json")
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     sets = load_sets(options)
-    models, sides = [options.model, options.against], outlines(options.model)
+    models, sides = models_of(options), outlines(options.model)
     parts = [
         *generated_rows(sets, models, options.trials),
         *criteria_parts(sets, models, sides, options.trials),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 def page(result: Found) -> str:
     """The whole page. Parts that are not measured yet are left out."""
     parts, protocol = result["parts"], result["protocol"]
-    model, other = protocol["models"]
+    model, *beside, other = protocol["models"]
     lines = [
         f"# {model} on held-out clips",
         "",
@@ -50,8 +50,9 @@ def page(result: Found) -> str:
         + ".",
         "",
         *asked(parts, model, other),
+        *equal_time(parts, beside, other),
         *all_distances(result),
-        *classes(parts, model, other),
+        *classes(parts, [model, *beside, other]),
         *unrolled(parts),
         *grounded(parts, model),
         *nearest(parts, model),
@@ -84,10 +85,8 @@ def asked(parts: Found, model: str, other: str) -> list[str]:
 
 def criteria(parts: Found, model: str, other: str, sigma: str) -> Iterable[tuple[str, ...]]:
     name, value = f"{model}, {sigma}", sigma.split()[1]
-    if ratios := parts.get("against", {}).get(sigma):
-        for key in ("fvd", "fvd_pca64"):
-            what = f"{DISTANCES[key]} on 48 frames, divided by that of {other}"
-            yield "a", what, f"<= {RATIO}", value, spanned(ratios[key]), verdict(ratios[key][0] <= RATIO)
+    for what, ratio in divided(parts, name, other):
+        yield "a", what, f"<= {RATIO}", value, spanned(ratio), verdict(ratio[0] <= RATIO)
     if found := parts.get("classes", {}).get(name):
         for key, what in (("share", "classes of the held-out windows"), ("mean_of_classes", "mean over all classes")):
             kept = found["held_out_share"] if key == "share" else found[key]
@@ -111,6 +110,25 @@ def criteria(parts: Found, model: str, other: str, sigma: str) -> Iterable[tuple
         what = f"classes whose mean change energy is within a factor {FACTOR:g} of real clips"
         holds = verdict(found["within"] == count)
         yield "f", what, f"{count} of {count}", value, f"{found['within']} of {count}", holds
+
+
+def divided(parts: Found, name: str, other: str) -> Iterable[tuple[str, list[float]]]:
+    """Distances of a model at a sigma by those of the model of one stage, and what they are."""
+    for key, ratio in parts.get("against", {}).get(name, {}).items():
+        yield f"{DISTANCES[key]} on 48 frames, divided by that of {other}", ratio
+
+
+def equal_time(parts: Found, models: Iterable[str], other: str) -> list[str]:
+    """(a) of the other models of the table."""
+    rows = [
+        (model, what, sigma.split()[1], spanned(ratio), verdict(ratio[0] <= RATIO))
+        for model in models
+        for sigma in sigmas(parts, model)
+        for what, ratio in divided(parts, f"{model}, {sigma}", other)
+    ]
+    if not rows:
+        return []
+    return ["Beside it:", "", *table(("model", "criterion (a)", "sigma", "measured", "holds"), rows)]
 
 
 # ---- distances -------------------------------------------------------------------------------------
@@ -163,12 +181,12 @@ def manner(protocol: Found) -> str:
 # ---- classes and motion ----------------------------------------------------------------------------
 
 
-def classes(parts: Found, model: str, other: str) -> list[str]:
+def classes(parts: Found, models: Sequence[str]) -> list[str]:
     """(b) and (f), a row a class."""
     named, moving = parts.get("classes"), parts.get("motion")
     if not named or not moving:
         return []
-    titles = [f"{name}, {sigma}" for sigma in sigmas(parts, model) for name in (model, other)]
+    titles = [f"{name}, {sigma}" for sigma in sigmas(parts, models[0]) for name in models]
     real = "real held-out windows"
     head = ["class", "held out", "named: real", *(f"named: {t}" for t in titles)]
     head += ["real energy", *(f"energy / real: {t}" for t in titles)]

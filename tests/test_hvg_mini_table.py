@@ -223,7 +223,7 @@ def test_criteria_hold_or_not(table: SimpleNamespace) -> None:
     late = {"fvd": {"first": 1.0, "last": 1.2, "ratio": [1.2, 1.1, 1.3]}}
     spectra = {"1": {"within": 1.0}, "10": {"within": 0.5}}
     parts = {
-        "against": {"sigma 1": {"fvd": [0.7, 0.6, 0.8], "fvd_pca64": [0.9, 0.8, 1.0]}},
+        "against": {"m, sigma 1": {"fvd": [0.7, 0.6, 0.8], "fvd_pca64": [0.9, 0.8, 1.0]}},
         "classes": {"m, sigma 1": {"held_out_share": 0.9, "mean_of_classes": 0.5}},
         "m, sigma 1, 48 frames": {"late": late, "spectra": spectra},
         "grounding": {"sigma 1": {"2": {"mean": 3.9}, "3": {"mean": 4.1}}},
@@ -270,17 +270,26 @@ class Colours(nn.Module):
 def test_a_whole_table_and_again(
     table: SimpleNamespace, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    for name in ("one", "two"):
+    for name in ("one", "short", "two"):
         make_working_model(tmp_path / name, name=name)
     torch.jit.script(Colours()).save(str(tmp_path / "colours.pt"))
     monkeypatch.setattr(table.main, "SIGMAS", (0.5,))
     out, picture = tmp_path / "table.md", tmp_path / "picture.png"
     command = ["hvg_mini.py", str(clips), "--features", str(tmp_path / "colours.pt"), "--model", str(tmp_path / "one")]
-    command += ["--against", str(tmp_path / "two"), "--num", "4", "--extra", "2", "--trials", "2", "--out", str(out)]
+    command += ["--beside", str(tmp_path / "short"), "--against", str(tmp_path / "two")]
+    command += ["--num", "4", "--extra", "2", "--trials", "2", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", [*command, "--picture", str(picture)])
     table.main.main()
     text = out.read_text()
-    for line in ("one, sigma 0.5 | 4 |", "training clips | 4 |", "noise | 4 |", "frozen | 4 |", "| dog | no |"):
+    for line in (
+        "one, sigma 0.5 | 4 |",
+        "short, sigma 0.5 | 4 |",
+        "| short | FVD on 48 frames, divided",
+        "training clips | 4 |",
+        "noise | 4 |",
+        "frozen | 4 |",
+        "| dog | no |",
+    ):
         assert f"{line}" in text, text
     assert [line[2] for line in text.splitlines() if line[:4] in {f"| {c} " for c in "abcdef"}] == list("aabbcccdef")
     assert picture.stat().st_size > 0
