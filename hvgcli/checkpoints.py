@@ -37,6 +37,7 @@ LATER = {
     "hold_ends": False,
     "hold_edges": False,
     "code_components": 0,
+    "temporal_pool": 2,
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _LEVEL_FILE = re.compile(r"level[1-8]\.safetensors")

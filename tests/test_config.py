@@ -156,6 +156,7 @@ def test_what_is_no_config_is_refused(data: Any) -> None:
         ("spatial", {"channels": 4, "multipliers": [1]}, "discriminator multipliers"),
         ("spatial", {"channels": 4, "multipliers": [1, 65]}, "discriminator multipliers"),
         ("spatial", {"channels": 4, "multipliers": [1, 2], "detail": -1}, "discriminator detail -1"),
+        ("temporal_pool", 3, "temporal_pool 3 must be 1 or 2"),
         ("temporal", 7, r"level 1\.temporal must be an object"),
     ],
 )

@@ -92,6 +92,11 @@ class LevelConfig:
     """
     code_components: int = 0
     """At level 1: Gaussians of each class in the fitted distribution of codes; 0 = z is N(0, I), as in the paper."""
+    temporal_pool: int = 2
+    """Side of the squares whose means the temporal discriminator sees; 2 in the paper (section 3), 1 = all pixels.
+
+    In an outline of 16x16 most of the motion is in what the means of 2x2 leave out, and all pixels are few.
+    """
 
     def __post_init__(self) -> None:
         require(1 <= self.frames <= MAX_FRAMES, f"frames {self.frames} must be 1..{MAX_FRAMES}")
@@ -115,6 +120,7 @@ class LevelConfig:
             "hold_edges is for the convolutions of separable units: choose those",
         )
         require_components(self.code_components, self.z_dim)
+        require(self.temporal_pool in (1, 2), f"temporal_pool {self.temporal_pool} must be 1 or 2")
         require(self.unit in UNITS, f"unit {self.unit!r} must be {' or '.join(UNITS)}")
         require(
             not self.output_residual or self.unit == "separable",

@@ -143,7 +143,7 @@ class LevelDiscriminator(nn.Module):
     """All discriminators of one level; their scores are concatenated (HVG appendix B).
 
     spatial  : single frames at full resolution
-    temporal : the video, average-pooled 2x2
+    temporal : the video, average-pooled 2x2, or as `temporal_pool` of the level says
     matching : [x^{l-1} repeated in time; x^l average-pooled to its size], above level 1 (HVG table 2 leaves it out)
     """
 
@@ -151,12 +151,12 @@ class LevelDiscriminator(nn.Module):
         """`input_size`: resolution of x^{l-1}, None where nothing is to be matched, as at level 1."""
         super().__init__()
         self.input_size = input_size
-        self.resolution = level.resolution
+        self.temporal_size = level.resolution // level.temporal_pool
         self.spatial = ResidualDiscriminator(
             level.spatial, in_channels=3, resolution=level.resolution, num_classes=num_classes, volumetric=0
         )
         self.temporal = ResidualDiscriminator(
-            level.temporal, in_channels=3, resolution=level.resolution // 2, num_classes=num_classes, volumetric=2
+            level.temporal, in_channels=3, resolution=self.temporal_size, num_classes=num_classes, volumetric=2
         )
         self.matching = None
         if input_size is not None:
@@ -170,7 +170,7 @@ class LevelDiscriminator(nn.Module):
 
         `video` `(B, T, 3, D, D)`, `frames` `(B, k, 3, D, D)` chosen from it, `low` `(B, t, 3, d, d)`.
         """
-        scores = [self.spatial(frames, labels), self.temporal(pool_to(video, self.resolution // 2), labels)]
+        scores = [self.spatial(frames, labels), self.temporal(pool_to(video, self.temporal_size), labels)]
         if self.matching is not None:
             assert low is not None
             repeated = low.repeat_interleave(video.shape[1] // low.shape[1], dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -190,6 +192,24 @@ def test_what_each_discriminator_sees() -> None:
     parts = [network.spatial(frames, LABELS), network.temporal(average(video, 2), LABELS)]
     parts.append(network.matching(torch.cat((repeated, average(video, 2)), dim=2), LABELS))
     torch.testing.assert_close(scores, torch.cat(parts, dim=1))
+
+
+def test_the_temporal_discriminator_sees_all_pixels_where_nothing_is_pooled() -> None:
+    """A pattern without a mean over 2x2 pixels, which moves, is seen by it only then."""
+    config = small_config(num_classes=3)
+    fine = replace(config, levels=tuple(replace(level, temporal_pool=1) for level in config.levels))
+    video = videos(3, 6, 8)
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    board = 1.0 - 2 * ((rows + columns) % 2)
+    moving = video + 0.1 * torch.stack([(-1) ** t * board for t in range(6)])[None, :, None]
+    torch.manual_seed(0)
+    for numbers, same in ((config, True), (fine, False)):
+        network = build_discriminator(numbers, 1).double()
+        assert isinstance(network, LevelDiscriminator)
+        frames = video[:, :4]
+        one, other = (network(seen, frames, LABELS, None)[:, 4:] for seen in (video, moving))
+        assert one.shape == (3, 6)
+        assert torch.allclose(one, other) == same
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
