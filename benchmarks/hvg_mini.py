@@ -27,7 +27,7 @@ from hvg_mini_picture import outside, save_picture
 from hvg_mini_sets import LONG, SHORT, Changed, Noise, Sets, frozen, outline_enlarged
 from machine import RESULTS, describe
 
-from hvgcli.checkpoints import read_model_config, write_json
+from hvgcli.checkpoints import level_metadata, read_model_config, write_json
 from hvgcli.hub import resolve
 from hvgcli.metrics.networks import TorchScriptNetwork
 from hvgcli.metrics.videos import Videos
@@ -242,12 +242,21 @@ def main() -> None:
         print(options.picture)
 
 
+def trained_seconds(model: str) -> float | None:
+    """What the training of all levels of a model took, by its own account; None where it tells nothing."""
+    folder = resolve(model)
+    levels = range(1, len(read_model_config(folder).levels) + 1)
+    told = [level_metadata(folder, number).get("seconds") for number in levels]
+    return None if None in told else sum(told)
+
+
 def protocol(sets: Sets, models: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """What all parts have in common."""
     return {
         "network": sets.network.name,
         "network_sha256": sets.network.sha256,
         "models": {Path(name).name: sets.model(name).sha for name in models},
+        "seconds": {Path(name).name: trained_seconds(name) for name in models},
         "real": {str(frames): sets.held_out(frames).described for frames in (LONG, SHORT)},
         "pool": {str(frames): sets.pool(frames).described for frames in (LONG, SHORT)},
         "extra": options.extra,

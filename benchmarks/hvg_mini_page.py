@@ -46,7 +46,7 @@ def page(result: Found) -> str:
         "",
         f"Taken by `python benchmarks/hvg_mini.py` on {result['machine']['processor']}, torch "
         f"{result['machine']['torch']}, {result['machine']['threads']} thread(s). "
-        + "; ".join(f"{name}: sha {sha}" for name, sha in protocol["models"].items())
+        + "; ".join(told_of(protocol, name) for name in protocol["models"])
         + ".",
         "",
         *asked(parts, model, other),
@@ -58,6 +58,12 @@ def page(result: Found) -> str:
         *nearest(parts, model),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def told_of(protocol: Found, name: str) -> str:
+    """Which weights a model has, and how long they were trained."""
+    seconds = protocol["seconds"][name]
+    return f"{name}: sha {protocol['models'][name]}" + (f", {seconds:.0f} s of training" if seconds else "")
 
 
 # ---- what is asked ---------------------------------------------------------------------------------
