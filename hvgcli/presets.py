@@ -173,8 +173,9 @@ def _mini_predictor(*, trivd: bool) -> OneStageConfig:
 
 
 _DVD_MINI = OneStageConfig(
-    48, 128, 2, 8, (12, 12, 8, 4, 2, 1), _D(16, (1, 2, 4, 4, 8)), z_dim=32, embed_dim=32, spectral_norm=False
-)
+    48, 128, 2, 8, (12, 12, 8, 4, 2, 1), _D(16, (1, 2, 4, 4, 8)),
+    z_dim=32, embed_dim=32, spectral_norm=False, code_components=8,
+)  # fmt: skip
 
 _PREDICTOR_TRAINING = replace(
     _mini_training(1500, 8, ReconstructionConfig(700, 1.0, 7e-4, 0.5, 5.0, nats=12.0)), orthogonal_penalty=1e-4

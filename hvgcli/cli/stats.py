@@ -14,7 +14,7 @@ from hvgcli.cli.output import Advance, Output, make_output
 if TYPE_CHECKING:
     from hvgcli.sampling.hierarchy import Hierarchy
 
-EXAMPLES = examples("hvg stats hvg-mini --frames 96", "hvg stats ./mine --frames 48 --sigma 0.5,1.0 --passes 400")
+EXAMPLES = examples("hvg stats hvg-mini --frames 96", "hvg stats ./mine --frames 48 --sigma 0.5,1.0 --passes 100")
 
 
 def stats(
@@ -23,8 +23,8 @@ def stats(
     sigma: Annotated[
         str | None, typer.Option(help="One or several, like 0.5,1.0. Default: the model's.", metavar="SIGMAS")
     ] = None,
-    passes: Annotated[int, typer.Option(help="Batches of random videos.")] = 200,
-    batch_size: Annotated[int, typer.Option(help="Videos in a pass.")] = 8,
+    passes: Annotated[int, typer.Option(help="Batches of random videos.")] = 50,
+    batch_size: Annotated[int, typer.Option(help="Videos in a pass.")] = 32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:INDEX or mps.")] = "auto",
     dtype: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="As for hvg generate.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is in the cache.")] = False,

@@ -53,7 +53,7 @@ def train_level(
     save_every: given.SaveEvery = 100,
     keep: given.Keep = 2,
     log: given.Log = "csv,tensorboard",
-    passes: given.Passes = 200,
+    passes: given.Passes = 50,
     notes: given.Notes = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,

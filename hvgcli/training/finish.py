@@ -22,7 +22,7 @@ from hvgcli.sampling import hierarchy as hierarchies
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress
 from hvgcli.sampling.measure import measure_any_length, record, record_predictor
-from hvgcli.sampling.statistics import StandingTable, long_passes
+from hvgcli.sampling.statistics import PASS_BATCH, StandingTable, long_passes
 from hvgcli.training.batches import BatchSource
 from hvgcli.training.code_prior import fit_code_prior
 from hvgcli.training.level import LevelTraining
@@ -32,7 +32,6 @@ from hvgcli.training.run_state import load_state, states
 SIGMAS = (0.5, 1.0)  # tables that ship: for pictures and for evaluation
 DEVIATIONS = (0.0, 0.5, 1.0)  # those of a predictor: z = 0, truncated and not
 CACHE_BYTES = 2 << 30
-LARGEST_BATCH = 8  # a pass has as many videos as a training batch, up to this
 
 
 def total_passes(run: Run, passes: int) -> int:
@@ -108,14 +107,13 @@ def _tables(
 ) -> list[StandingTable]:
     """For each sigma: a table for the model's own length, and one for any length."""
     frames = run.config.levels[0].frames * run.config.frame_factor(run.level)
-    batch = min(run.training.batch_size, LARGEST_BATCH)
     tables = []
     for sigma in SIGMAS:
-        moments = record(hierarchy, run.level, frames, sigma, passes=passes, batch=batch, progress=progress)
+        moments = record(hierarchy, run.level, frames, sigma, passes=passes, progress=progress)
         tables.append(statistics.exact_table(sigma, moments))
         if not run.config.one_length:
             long = long_passes(passes)
-            tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, batch=batch, progress=progress))
+            tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, progress=progress))
     return tables
 
 
@@ -124,11 +122,11 @@ def _tables_of_predictor(
 ) -> list[StandingTable]:
     """A table for each deviation of z, over contexts from the training clips.
 
-    The paper takes 100 batches of 256 (TrIVD-GAN E.2); here a pass has at most `LARGEST_BATCH` videos.
+    The paper takes 100 batches of 256 (TrIVD-GAN E.2); here a pass has `PASS_BATCH` videos.
     """
     predictor = hierarchy.generators[0]
     assert isinstance(predictor, FramePredictor)
-    training = replace(run.training, batch_size=min(run.training.batch_size, LARGEST_BATCH), accumulate=1)
+    training = replace(run.training, batch_size=PASS_BATCH, accumulate=1)
     source = _source(run, training, index, hierarchy.device)
     tables = []
     for deviation in DEVIATIONS:

@@ -9,7 +9,7 @@ from hvgcli.cli.generating.options import OF_SINGLE, Options
 from hvgcli.cli.output import Output
 from hvgcli.config import ModelConfig
 
-PASSES = 200
+PASSES = 50
 PIECE = 12
 
 
