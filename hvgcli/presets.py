@@ -79,7 +79,9 @@ _MINI_TOP = replace(
 )
 _MINI_LEVELS = (
     #     frames  D  stride ch  multipliers  z   spatial         temporal           matching
-    replace(_mini(24, 16, 4, 16, (8, 4, 4), 16, _P(64, (1, 2)), _P(24, (1, 2, 2))), code_components=8),
+    replace(
+        _mini(24, 16, 4, 16, (8, 4, 4), 16, _FINE(64, (1, 2)), _FINE(24, (1, 2, 2))), code_components=8, temporal_pool=1
+    ),
     # It makes the frames between those of the outline: what the last level would do there is a crossfade.
     replace(
         _mini(24, 32, 2, 16, (8, 8, 4, 4), 16, _FINE(48, (1, 2)), _FINE(32, (1, 2, 2)), _P(24, (2, 4))),
@@ -127,14 +129,14 @@ _MINI_TRAINING = (
         16,
         ReconstructionConfig(3300, 1.0, 7e-4, 0.5, 3.0, nats=24.0),
         smallest_crop=1.0,
-        adversary=(0.3, 3e-4, 5e-4),
+        adversary=(0.5, 3e-4, 1e-3),
     ),
     _mini_training(
         2200, 8, ReconstructionConfig(850, 1.0, 1e-3, 0.0, 2.0, judged=True), noise=0.05, adversary=(0.5, 3e-4, 5e-4)
     ),
     replace(
         _mini_training(
-            3000, 4, ReconstructionConfig(1000, 1.0, 1e-3, judged=True), noise=0.05, adversary=(0.3, 3e-4, 5e-4)
+            3000, 4, ReconstructionConfig(1000, 1.0, 1e-3, judged=True), noise=0.05, adversary=(0.6, 3e-4, 5e-4)
         ),
         spatial_frames=4,
     ),

@@ -67,6 +67,7 @@ def train(
     precision: given.Precision = None,
     ema: given.Ema = None,
     augment: given.Augment = None,
+    standing: given.Standing = False,
     seed: given.Seed = 0,
     patience: given.Patience = None,
     watch: given.Watch = "reconstruction",
@@ -98,6 +99,7 @@ def train(
     networks = _networks(system, frames, context, unit, decomposition)
     changes = training_changes(
         augment,
+        standing,
         spatial_frames=spatial_frames,
         steps=steps,
         batch_size=batch_size,

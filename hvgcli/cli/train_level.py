@@ -42,6 +42,7 @@ def train_level(
     precision: given.Precision = None,
     ema: given.Ema = None,
     augment: given.Augment = None,
+    standing: given.Standing = False,
     seed: given.Seed = 0,
     patience: given.Patience = None,
     watch: given.Watch = "reconstruction",
@@ -70,7 +71,7 @@ def train_level(
 
     tune_allocator()
     changes = training_changes(
-        augment, steps=steps, batch_size=batch_size, accumulate=accumulate, precision=precision, ema=ema
+        augment, standing, steps=steps, batch_size=batch_size, accumulate=accumulate, precision=precision, ema=ema
     )
     networks: dict[str, object] = {} if window is None else {"frames": window}
     carry_out(

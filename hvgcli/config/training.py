@@ -83,6 +83,11 @@ class TrainingConfig:
     """
     augment: tuple[str, ...] = ()
     """Changes that the discriminators see in real and generated videos alike (DiffAugment; none in the papers)."""
+    standing: bool = False
+    """Normalise by the standing statistics of the model that training begins with, not by those of each batch.
+
+    What is trained is then what is sampled: a small batch normalises its videos otherwise than inference does.
+    """
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps {self.steps} must be at least 1", "--steps")

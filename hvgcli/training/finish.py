@@ -23,6 +23,7 @@ from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress
 from hvgcli.sampling.measure import measure_any_length, record, record_predictor
 from hvgcli.sampling.statistics import PASS_BATCH, StandingTable, long_passes
+from hvgcli.training import standing
 from hvgcli.training.batches import BatchSource
 from hvgcli.training.code_prior import fit_code_prior
 from hvgcli.training.level import LevelTraining
@@ -36,6 +37,8 @@ CACHE_BYTES = 2 << 30
 
 def total_passes(run: Run, passes: int) -> int:
     """Passes that `finish` makes in all."""
+    if run.training.standing:
+        return 0
     if run.config.predictor:
         return len(DEVIATIONS) * passes
     return len(SIGMAS) * (passes + (0 if run.config.one_length else long_passes(passes)))
@@ -85,8 +88,7 @@ def finish(
     notes is text for the model card. progress is called with 1 after each of `total_passes(passes)` passes.
     """
     hierarchy, step = trained_hierarchy(run, index, device)
-    measure = _tables_of_predictor if run.config.predictor else _tables
-    tables = measure(run, index, hierarchy, passes, progress)
+    tables = _tables(run, index, hierarchy, passes, progress)
     tensors, described = statistics.to_tensors(tables)
     weights = {key: value.to(torch.bfloat16) for key, value in hierarchy.generators[-1].state_dict().items()}
     folder = run.out / "model"
@@ -103,6 +105,16 @@ def finish(
 
 
 def _tables(
+    run: Run, index: ClipIndex, hierarchy: Hierarchy, passes: int, progress: Progress | None
+) -> list[StandingTable]:
+    """Those that the run was trained with, or else measured ones."""
+    if run.training.standing:
+        return standing.kept_tables(run)
+    measure = _tables_of_predictor if run.config.predictor else _tables_of_sigmas
+    return measure(run, index, hierarchy, passes, progress)
+
+
+def _tables_of_sigmas(
     run: Run, index: ClipIndex, hierarchy: Hierarchy, passes: int, progress: Progress | None
 ) -> list[StandingTable]:
     """For each sigma: a table for the model's own length, and one for any length."""

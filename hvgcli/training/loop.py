@@ -15,6 +15,7 @@ from hvgcli.data.cache import FrameCache
 from hvgcli.data.clips import Clip, ClipIndex
 from hvgcli.errors import MediaError, WeightsError
 from hvgcli.sampling import hierarchy as hierarchies
+from hvgcli.training import standing
 from hvgcli.training.agree import together
 from hvgcli.training.batches import BatchSource, Conditions, Loaded, class_weights
 from hvgcli.training.distributed import ALONE, Share, World
@@ -100,11 +101,15 @@ def train_level(
                 opened.enter_context(lock_of(run.out))
                 claim(run, machine(device, world.size, options.command), warn)
                 remove_leftovers(run.out)
+                if run.training.standing:
+                    standing.keep(run)
 
         # -- networks, state, data
         with together(world):
             torch.manual_seed(run.seed)
             level = LevelTraining(run.config, run.level, run.training, device, run.seed, world)
+            if run.training.standing:
+                standing.install(run, level)
             header = resume(run.out, level, warn if world.main else lambda message: None)
             if run.start is not None and header["step"] == 0:
                 taken, of = start_from(run.start, level)

@@ -14,6 +14,7 @@ from hvgcli.sampling import statistics
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.plan import Run
 from hvgcli.training.run_state import last_networks, states
+from hvgcli.training.standing import given_tables
 
 _BAKED, _NORMALISED = ".weight", ".parametrizations.weight.original"
 _ITERATIONS = 5  # until the first singular vectors are known, as for fresh weights
@@ -24,7 +25,11 @@ def check_start(run: Run) -> None:
 
     A run that has a state goes on from that, whatever became of its beginning.
     """
-    if run.start is None or states(run.out):
+    if states(run.out):
+        return
+    if run.training.standing:
+        given_tables(run)
+    if run.start is None:
         return
     with torch.device("meta"):
         level = LevelTraining(run.config, run.level, run.training, torch.device("meta"), run.seed)

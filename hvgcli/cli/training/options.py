@@ -56,6 +56,10 @@ Augment = Annotated[
     str | None,
     inherited("What discriminators see is changed by: color,translation,cutout, or none.", metavar="KINDS"),
 ]
+Standing = Annotated[
+    bool,
+    told("Normalise as samples are, by the statistics of the finished model of --from.", "--standing", panel=TRAINING),
+]
 Seed = Annotated[int, told("Seed of weights, data order and noise.", panel=TRAINING)]
 Patience = Annotated[
     int | None, told("Stop early when --watch has not improved for so many steps.", panel=TRAINING, min=1)
@@ -75,9 +79,11 @@ Passes = Annotated[int, told("Passes for the standing statistics.", panel=KEEPIN
 Notes = Annotated[Path | None, told("Text for the model card: data, licences, limits.", panel=KEEPING)]
 
 
-def training_changes(augment: str | None, **given: float | str | None) -> dict[str, object]:
+def training_changes(augment: str | None, standing: bool, **given: float | str | None) -> dict[str, object]:
     """The fields of a `TrainingConfig` that were given; `augment` is a list of names as text."""
     changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    if standing:
+        changes["standing"] = True
     if augment is not None:
         changes["augment"] = names_in(augment, "--augment", AUGMENTATIONS)
     return changes
