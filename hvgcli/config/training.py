@@ -87,6 +87,7 @@ class TrainingConfig:
     """Normalise by the standing statistics of the model that training begins with, not by those of each batch.
 
     What is trained is then what is sampled: a small batch normalises its videos otherwise than inference does.
+    It is for the last part of a training: reconstruction is not alone at its beginning.
     """
 
     def __post_init__(self) -> None:

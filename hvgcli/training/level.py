@@ -99,9 +99,9 @@ class LevelTraining(nn.Module):
         return self.average or self.generator
 
     def adversarial(self, step: int) -> bool:
-        """Whether the discriminators take part in step `step`."""
-        aid = self.training_config.reconstruction
-        return aid is None or step >= aid.steps
+        """Whether the discriminators take part in step `step`; in the last part of a training (`standing`) always."""
+        aid, standing = self.training_config.reconstruction, self.training_config.standing
+        return aid is None or standing or step >= aid.steps
 
     def set_learning_rate(self, step: int) -> None:
         """The generator's learning rate of step `step`: the aid's own while it is alone."""

@@ -221,7 +221,8 @@ def _watch(run: Run, options: RunOptions) -> Watch | None:
     if options.patience is None:
         return None
     aid = run.training.reconstruction
-    start = aid.steps if aid is not None and aid.steps < run.training.steps else 0
+    alone = 0 if aid is None or run.training.standing else aid.steps
+    start = alone if alone < run.training.steps else 0
     return Watch(options.watch, options.patience, start)
 
 

@@ -47,6 +47,7 @@ def test_the_model_keeps_the_statistics_that_it_was_trained_with(
     start, below = levels[number - 1], levels[0] / "model" if number == 2 else None
     made = train(data, tmp_path / "run", number, below, start=start, standing=True)
     assert total_passes(made.run, 7) == 0
+    assert all("loss_d" in metrics for metrics in made.metrics)  # no step of reconstruction alone, unlike the start
     model = finish_run(made)
     name = f"level{number}.safetensors"
     assert_same(statistics_of(model / name), statistics_of(start / "model" / name))
