@@ -78,7 +78,7 @@ def generate(
     ] = None,
     levels: Annotated[int | None, _option("Stop at this level: 1 is the outline. Default: all.")] = None,
     passes: Annotated[
-        int | None, _option("Passes for standing statistics, should some be missing. Default: 50.")
+        int | None, _option("Passes for standing statistics, should some be missing. Default: 8.")
     ] = None,
     size: Annotated[
         str | None, _option("Pixels of the output, as WIDTHxHEIGHT. Default: as it was trained.", panel=SINGLE)

@@ -23,7 +23,7 @@ def stats(
     sigma: Annotated[
         str | None, typer.Option(help="One or several, like 0.5,1.0. Default: the model's.", metavar="SIGMAS")
     ] = None,
-    passes: Annotated[int, typer.Option(help="Batches of random videos.")] = 50,
+    passes: Annotated[int, typer.Option(help="Batches of random videos.")] = 8,
     batch_size: Annotated[int, typer.Option(help="Videos in a pass.")] = 32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:INDEX or mps.")] = "auto",
     dtype: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="As for hvg generate.")] = "auto",
@@ -51,16 +51,21 @@ def stats(
     values.check_count("--batch-size", batch_size)
 
     from hvgcli.sampling.hierarchy import level_frames, load
+    from hvgcli.sampling.statistics import trained_with
 
     chosen = choose_device(device)
     hierarchy = load(folder, device=chosen)
     hierarchy.half = choose_half(dtype, chosen, hierarchy.levels)
-    total = len(sigmas) * passes * hierarchy.levels
+    fixed = [trained_with(tables) for tables in hierarchy.tables]
+    total = len(sigmas) * passes * fixed.count(False)
     with output.progress("statistics", total=total) as advance:
         for value in sigmas:
             for level, count in enumerate(level_frames(hierarchy, frames, hierarchy.levels), start=1):
                 job = {"level": level, "frames": count, "sigma": value, "passes": passes, "batch": batch_size}
-                _report(output, model, hierarchy, job, _measure(hierarchy, job, overwrite, advance, output))
+                if fixed[level - 1]:
+                    _report_fixed(output, model, hierarchy, job, folder / f"level{level}.safetensors")
+                else:
+                    _report(output, model, hierarchy, job, _measure(hierarchy, job, overwrite, advance, output))
 
 
 def _measure(
@@ -91,4 +96,12 @@ def _report(
     record = {"model": model, "sha": hierarchy.sha, **job, "path": str(path), "cached": seconds is None}
     took = "already measured" if seconds is None else f"{job['passes']} passes in {seconds:.1f} s"
     line = f"level {job['level']}, {job['frames']} frames, sigma {job['sigma']}: {took}"
-    output.emit(record | {"seconds": seconds}, line=line, ident=path)
+    output.emit(record | {"seconds": seconds, "trained": False}, line=line, ident=path)
+
+
+def _report_fixed(output: Output, model: str, hierarchy: Hierarchy, job: dict[str, Any], file: Path) -> None:
+    """Of a level that was trained with its statistics: they are in its file, and none are measured."""
+    record = {"model": model, "sha": hierarchy.sha, **job, "path": str(file), "cached": True}
+    known = f"level {job['level']}, {job['frames']} frames, sigma {job['sigma']}"
+    told = {"seconds": None, "trained": True}
+    output.emit(record | told, line=f"{known}: it was trained with its statistics, which stay", ident=file)

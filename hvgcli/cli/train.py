@@ -79,7 +79,7 @@ def train(
     save_every: given.SaveEvery = 100,
     keep: given.Keep = 2,
     log: given.Log = "csv,tensorboard",
-    passes: given.Passes = 50,
+    passes: given.Passes = 8,
     notes: given.Notes = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,

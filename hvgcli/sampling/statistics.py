@@ -21,8 +21,8 @@ from hvgcli.errors import WeightsError
 from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.table import RowLayout
 
-PASSES = 50
-PASS_BATCH = 32  # 1600 videos in all; HVG has 200 passes, each of a training batch of hundreds
+PASSES = 8
+PASS_BATCH = 32  # 256 videos in all; HVG has 200 passes, each of a training batch of hundreds
 HORIZON = 4  # a recurrent level is measured to this many times its training length
 WINDOW = 2  # a convolutional level over an outline this many times as long
 LONG_SHARE = 8  # a table for any length is measured over longer videos, so it gets a share of the passes
@@ -40,9 +40,14 @@ class StandingTable:
     """Length that they were measured for; 0 = any length."""
     layout: RowLayout
     moments: Moments
+    trained: bool = False
+    """Whether the network was trained with it: then it belongs to the network as its weights do, at any sigma."""
+
+    def suits(self, sigma: float) -> bool:
+        return self.trained or self.sigma == sigma
 
     def serves(self, sigma: float, frames: int) -> bool:
-        return self.sigma == sigma and self.frames in (0, frames) and self.layout.serves(frames)
+        return self.suits(sigma) and self.frames in (0, frames) and self.layout.serves(frames)
 
 
 def norms(generator: nn.Module) -> Iterator[tuple[str, TimestepNorm]]:
@@ -146,9 +151,17 @@ def install(generator: nn.Module, table: StandingTable) -> None:
 
 
 def choose(tables: Iterable[StandingTable], sigma: float, frames: int) -> StandingTable | None:
-    """The best table for a request: measured for just this length first, else one for any length."""
+    """The best table for a request: measured for just this length first, else one for any length.
+
+    Where the network was trained with its tables, those of the nearest sigma come before all.
+    """
     fitting = [table for table in tables if table.serves(sigma, frames)]
-    return max(fitting, key=lambda table: table.frames, default=None)
+    return max(fitting, key=lambda table: (-abs(table.sigma - sigma), table.frames), default=None)
+
+
+def trained_with(tables: Iterable[StandingTable]) -> bool:
+    """Whether the network was trained with these tables: others, measured batch by batch, would not fit it."""
+    return any(table.trained for table in tables)
 
 
 # ---- in and out of a level's safetensors file ----------------------------------------------------
@@ -163,6 +176,7 @@ def to_tensors(tables: Iterable[StandingTable]) -> tuple[dict[str, Tensor], list
         layout = table.layout
         described.append(
             {"sigma": table.sigma, "frames": table.frames, "layout": [layout.head, layout.period, layout.tail]}
+            | ({"trained": True} if table.trained else {})
         )
         for name, (mean, var) in table.moments.items():
             tensors[f"{_PREFIX}/{number}/{name}/mean"] = mean
@@ -180,7 +194,8 @@ def from_tensors(tensors: dict[str, Tensor], described: object) -> tuple[dict[st
             names = {key.removeprefix(prefix).rsplit("/", 1)[0] for key in tensors if key.startswith(prefix)}
             moments = {n: (tensors[f"{prefix}{n}/mean"], tensors[f"{prefix}{n}/var"]) for n in names}
             layout = RowLayout(*(int(part) for part in entry["layout"]))
-            tables.append(StandingTable(float(entry["sigma"]), int(entry["frames"]), layout, moments))
+            trained = entry.get("trained") is True
+            tables.append(StandingTable(float(entry["sigma"]), int(entry["frames"]), layout, moments, trained))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the standing statistics are damaged ({error!r}): pull the model again") from error
     return weights, tables

@@ -86,6 +86,8 @@ def attach(
     """
     hierarchy.config.require_length(frames)
     for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
+        if statistics.trained_with(hierarchy.tables[number - 1]):
+            continue
         exact = find(hierarchy, number, total, sigma, passes=1, warn=warn)  # whoever measured it chose the passes
         if exact is not None:
             hierarchy.tables[number - 1].insert(0, exact)
@@ -99,7 +101,7 @@ def attach(
 def _need_any_length(hierarchy: Hierarchy, frames: int, sigma: float, levels: int) -> list[int]:
     """Levels to measure: those that lack statistics, and those below them that serve one length only."""
     top = max(missing_statistics(hierarchy, frames, sigma, levels), default=0)
-    serving = [[t for t in tables if t.sigma == sigma and t.layout.period] for tables in hierarchy.tables]
+    serving = [[t for t in tables if t.suits(sigma) and t.layout.period] for tables in hierarchy.tables]
     return [number for number in range(1, top + 1) if not serving[number - 1]]
 
 

@@ -109,7 +109,7 @@ def _tables(
 ) -> list[StandingTable]:
     """Those that the run was trained with, or else measured ones."""
     if run.training.standing:
-        return standing.kept_tables(run)
+        return [replace(table, trained=True) for table in standing.kept_tables(run)]
     measure = _tables_of_predictor if run.config.predictor else _tables_of_sigmas
     return measure(run, index, hierarchy, passes, progress)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -101,13 +102,14 @@ def test_tables_go_through_tensors_and_back() -> None:
     generator = small_hierarchy(small_config((2,))).generators[1]
     tables = [
         made_up_table(generator, RowLayout(3, 2, 4)),
-        StandingTable(0.5, 4, RowLayout(4), made_up_table(generator, RowLayout(4)).moments),
+        StandingTable(0.5, 4, RowLayout(4), made_up_table(generator, RowLayout(4)).moments, trained=True),
     ]
     tensors, described = statistics.to_tensors(tables)
     weights = {"units.0.weight": torch.ones(2)}
     rest, back = statistics.from_tensors(weights | tensors, described)
     assert set(rest) == set(weights)
-    assert [(t.sigma, t.frames, t.layout) for t in back] == [(t.sigma, t.frames, t.layout) for t in tables]
+    known = [[(t.sigma, t.frames, t.layout, t.trained) for t in part] for part in (back, tables)]
+    assert known[0] == known[1]
     for ours, theirs in zip(back, tables, strict=True):
         assert set(ours.moments) == set(theirs.moments)
         for name, pair in theirs.moments.items():
@@ -140,6 +142,25 @@ def test_the_exact_table_is_preferred() -> None:
         assert statistics.choose(tables, 1.0, 7) is any_length
         assert statistics.choose(tables, 0.5, 6) is None
     assert statistics.choose([exact], 1.0, 7) is None
+
+
+def test_statistics_that_were_trained_with_serve_every_sigma() -> None:
+    made = [
+        replace(make(sigma), trained=True)
+        for sigma in (0.5, 1.0)
+        for make in (
+            lambda sigma: statistics.any_length_table(sigma, make_moments(12), period=1, tail=0, stretch=4),
+            lambda sigma: statistics.exact_table(sigma, make_moments(6)),
+        )
+    ]
+    assert statistics.trained_with(made)
+    for sigma, nearest in ((0.2, 0.5), (0.5, 0.5), (0.6, 0.5), (0.9, 1.0), (3.0, 1.0)):
+        for frames, own in ((6, 6), (7, 0)):
+            chosen = statistics.choose(made, sigma, frames)
+            assert chosen is not None
+            assert (chosen.sigma, chosen.frames) == (nearest, own)
+    assert statistics.choose([made[1]], 0.5, 7) is None  # of six frames only
+    assert not statistics.trained_with(replace(table, trained=False) for table in made)
 
 
 def test_a_table_of_another_network_is_refused() -> None:

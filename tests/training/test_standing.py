@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hvgcli.cli.main import run as command_line
 from hvgcli.config import Preset
 from hvgcli.errors import UsageError, WeightsError
 from hvgcli.sampling.hierarchy import Sample, generate, load
+from hvgcli.sampling.statistics_cache import attach, path_of
 from hvgcli.sampling.unroll import join
 from hvgcli.training.finish import total_passes
 from hvgcli.training.level import LevelTraining
@@ -59,6 +61,30 @@ def test_the_model_keeps_the_statistics_that_it_was_trained_with(
         generate(hierarchy, [Sample(1, 0)], hierarchy.config.levels[number - 1].frames, levels=number, sigma=1.0)
     )
     assert video.isfinite().all()
+
+
+def test_nothing_is_measured_for_another_sigma(
+    levels: tuple[Path, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Statistics of batches would not fit a level that was trained with fixed ones; level 1 was not."""
+    made = train(data, tmp_path / "run", 2, levels[0] / "model", start=levels[1], standing=True, steps=1)
+    model = finish_run(made)
+    measured = {"known": load(levels[1] / "model"), "trained": load(model)}
+    missing = {name: attach(found, 8, 0.8, 2, warn=pytest.fail) for name, found in measured.items()}
+    assert missing == {"known": [1, 2], "trained": [1]}
+    given = ["generate", "--model", str(model), "--class", "0", "--frames", "8", "--sigma", "0.8"]
+    given += ["-o", str(tmp_path / "x.mp4")]
+    assert command_line([*given, "--dry-run"]) == 0
+    assert "for levels [1]" in capsys.readouterr().err
+    assert command_line(given) == 0
+    assert command_line(["stats", str(model), "--frames", "8", "--sigma", "0.8", "--passes", "2", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [(row["level"], row["trained"], row["path"].endswith("level2.safetensors")) for row in rows] == [
+        (1, False, False),
+        (2, True, True),
+    ]
+    kept = sorted(path.name for path in path_of(load(model).sha, 1, 4, 0.8).parent.iterdir())
+    assert [name for name in kept if name.startswith("level2")] == []
 
 
 def trained_level(levels: tuple[Path, Path], data: Path, out: Path) -> LevelTraining:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from hvgcli.runtime import choose_device, choose_half
 from hvgcli.sampling import statistics_cache
 from hvgcli.sampling.hierarchy import Hierarchy, level_frames, load
 from hvgcli.sampling.render import stream
-from hvgcli.sampling.statistics import long_passes
+from hvgcli.sampling.statistics import StandingTable, long_passes
 from hvgcli.video import Frames
 
 
@@ -45,8 +46,7 @@ class Production:
         totals = level_frames(Hierarchy(self.job.config, [], []), request.frames, request.levels)
         for number, total in enumerate(totals, start=1):
             entries = level_metadata(folder, number).get("statistics") or []
-            shipped = [entry for entry in entries if entry["sigma"] == request.sigma and entry["frames"] in (0, total)]
-            served = any(RowLayout(*entry["layout"]).serves(total) for entry in shipped)
+            served = any(_serves(entry, request.sigma, total) for entry in entries)
             kept = (statistics_cache.path_of(self.job.sha, number, n, request.sigma) for n in (total, 0))
             if not served and not any(path.exists() for path in kept):
                 missing.append(number)
@@ -84,6 +84,12 @@ class Production:
             statistics_cache.measure_missing(
                 hierarchy, request.frames, request.sigma, request.levels, passes=passes, warn=warn, progress=advance
             )
+
+
+def _serves(entry: dict[str, Any], sigma: float, frames: int) -> bool:
+    """`StandingTable.serves` of a table that was not read, by what the file's header says of it."""
+    layout, trained = RowLayout(*entry["layout"]), entry.get("trained") is True
+    return StandingTable(entry["sigma"], entry["frames"], layout, {}, trained).serves(sigma, frames)
 
 
 def device_name(device: torch.device) -> str:
