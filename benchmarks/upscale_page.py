@@ -190,11 +190,10 @@ def summary(sets: dict[str, Any], times: Factors) -> list[str]:
     lines = [_tally(sets, ours, other) for ours in own for other in (times.peer, f"{times.peer}, grounded")]
     plain = times.plain
     added = [found["network to plain interpolation, mean 1/255"] for found in sets.values()]
-    shares = [network_share(found["methods"], plain) for found in sets.values()]
     lines.append(
-        f"- Without grounding, ours differs from {plain} by {min(added):.2f} to {max(added):.2f}/255 on average. Of "
-        f"the PSNR that ours gains over {plain}, {100 * min(shares):.0f} to {100 * max(shares):.0f} % is there without "
-        "grounding, so is the network's; the rest is grounding's."
+        f"- Without grounding, ours differs from {plain} by {min(added):.2f} to {max(added):.2f}/255 on average. In "
+        f"PSNR it gains {gains(sets, UNGROUNDED, plain)} dB over {plain} then, and {gains(sets, OURS, plain)} dB with "
+        "grounding."
     )
     return lines
 
@@ -208,10 +207,10 @@ def _tally(sets: dict[str, Any], ours: str, other: str) -> str:
     return f"- *{ours}* is better than *{other}* in {' and '.join(words)}."
 
 
-def network_share(methods: dict[str, Any], other: str) -> float:
-    """Share of the gain in PSNR over plain interpolation, the method `other`, that is there before grounding."""
-    plain, network, whole = (methods[name]["psnr"] for name in (other, UNGROUNDED, OURS))
-    return (network - plain) / (whole - plain) if whole != plain else 0.0
+def gains(sets: dict[str, Any], method: str, other: str) -> str:
+    """The range over the sets of what a method gains in PSNR over another one."""
+    found = [one["methods"][method]["psnr"] - one["methods"][other]["psnr"] for one in sets.values()]
+    return f"{min(found):.2f} to {max(found):.2f}"
 
 
 def forms(measured: dict[str, Any]) -> dict[str, str]:
