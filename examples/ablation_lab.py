@@ -221,7 +221,7 @@ def parser(about: str | None, names: Iterable[str], *, steps_of: str) -> argpars
     """The command line of the ablations of whole models: NAME DATA and their options."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("name", choices=list(names))
-    add_common(made, runs="runs/ablation", passes=200, num=720)
+    add_common(made, runs="runs/ablation", passes=8, num=720)
     made.add_argument("--outline-steps", type=int, default=1000, help="of level 1 of the hierarchy")
     made.add_argument("--steps", type=int, default=600, help=steps_of)
     return made

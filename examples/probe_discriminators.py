@@ -6,14 +6,14 @@
 DATA is a folder of class folders of training clips. The level's generator stays as it is: it makes its windows again
 from what f_s and f_t leave of them, and all discriminators see the same pairs. One that is none the wiser has a hinge
 loss of 2 and prefers the clip in half of the pairs; a generator learns nothing from it. So this chooses discriminators
-in minutes, where a training takes hours. The table is ablation_detail.md, in --out.
+in minutes, where a training takes hours. The table is ablation_detail_levelN.md, in --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,11 @@ from hvgcli.errors import DataError
 from hvgcli.hub import resolve
 from hvgcli.layers.weights import power_iterate
 from hvgcli.models.discriminators import ResidualDiscriminator, pool_to
+from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import load_level
 from hvgcli.training.batches import BatchSource
 from hvgcli.training.losses import geometric_hinge_discriminator
+from hvgcli.training.standing import SIGMA
 
 CACHE = 2 << 30  # bytes of decoded clips
 DRAW = 4  # windows that are made again at a time
@@ -58,9 +60,13 @@ class Pairs:
 
 
 def pairs_of(model: Path, number: int, data: Path, count: int, seed: int) -> tuple[ModelConfig, Pairs]:
-    """At least `count` pairs, made as training makes them: whole crops, and the statistics of each batch."""
+    """At least `count` pairs, made as training makes them: whole crops, the statistics of each batch or fixed ones."""
     level = load_level(model, number)
     generator = level.generator.train()
+    if statistics.trained_with(level.tables):
+        table = statistics.choose(level.tables, SIGMA, level.config.levels[number - 1].frames)
+        assert table is not None  # training had one
+        statistics.install(generator, table)
     index = scan(data)
     training = TrainingConfig(1, DRAW, balance_classes=bool(index.classes))
     source = BatchSource(level.config, number, training, index, FrameCache(CACHE), None, seed, level.device, _told)
@@ -201,14 +207,23 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("data", type=Path)
     made.add_argument("--model", default="hvg-mini")
-    made.add_argument("--level", type=int, default=3, help="above the first")
-    made.add_argument("--updates", type=int, default=150, help="of each discriminator")
-    made.add_argument("--pairs", type=int, default=128, help="windows; the last quarter is not trained on")
-    made.add_argument("--batch", type=int, default=8, help="pairs of an update")
+    made.add_argument("--level", type=_at_least(2), default=3, help="above the first")
+    made.add_argument("--updates", type=_at_least(1), default=150, help="of each discriminator")
+    made.add_argument("--pairs", type=_at_least(2), default=128, help="windows; the last quarter is not trained on")
+    made.add_argument("--batch", type=_at_least(1), default=8, help="pairs of an update")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--arms", type=_arms, default=list(ARMS), help=f"some of {','.join(ARMS)}; all by default")
     made.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the table goes")
     return made.parse_args(arguments)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} on")
+        return int(text)
+
+    return number
 
 
 def _arms(text: str) -> list[str]:
@@ -231,7 +246,7 @@ def main() -> None:
         "which a discriminator then sees beside the video."
     )
     publish(
-        options.out / "ablation_detail.md",
+        options.out / f"ablation_detail_level{options.level}.md",
         f"What discriminators see of level {options.level} of {config.name}",
         rows,
         about,

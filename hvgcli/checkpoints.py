@@ -146,8 +146,11 @@ def write_tensors(part: Path, tensors: dict[str, Tensor], metadata: dict[str, An
     from safetensors.torch import save_file
 
     header = {HEADER_KEY: json.dumps({**metadata, "format_version": FORMAT_VERSION})}
+    part.touch()
+    usual = part.stat().st_mode  # safetensors makes files that only their owner may read, whatever the umask
     try:
         save_file(_unshared(tensors), part, metadata=header)
+        part.chmod(usual)
     except SafetensorError as error:
         raise MediaError(f"cannot write {path}: {error}") from error
 

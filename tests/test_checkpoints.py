@@ -330,3 +330,9 @@ def test_load_strict_names_the_first_wrong_key(tensors, message):
     with pytest.raises(WeightsError, match=f"level 2: {message}") as error:
         ck.load_strict(nn.Linear(3, 2), tensors, "level 2")
     one_line(error)
+
+
+def test_weights_are_as_readable_as_other_files(tmp_path):
+    ck.save_tensors(tmp_path / "a.safetensors", {"w": torch.ones(2)}, {})
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

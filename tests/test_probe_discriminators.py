@@ -94,7 +94,7 @@ def test_the_whole_program(clips: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "probe_discriminators.py"), str(clips), "--model", str(model)]
     done = subprocess.run([*command, *numbers, *names], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "tables" / "ablation_detail.md").read_text()
+    text = (tmp_path / "tables" / "ablation_detail_level2.md").read_text()
     lines = text.splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == ["patches", "temporal-detail"]
     assert "8 windows" in text

@@ -57,13 +57,15 @@ def stats(
     hierarchy = load(folder, device=chosen)
     hierarchy.half = choose_half(dtype, chosen, hierarchy.levels)
     fixed = [trained_with(tables) for tables in hierarchy.tables]
+    if overwrite and any(fixed):
+        output.note("--overwrite: levels that were trained with their statistics keep them")
     total = len(sigmas) * passes * fixed.count(False)
     with output.progress("statistics", total=total) as advance:
         for value in sigmas:
             for level, count in enumerate(level_frames(hierarchy, frames, hierarchy.levels), start=1):
                 job = {"level": level, "frames": count, "sigma": value, "passes": passes, "batch": batch_size}
                 if fixed[level - 1]:
-                    _report_fixed(output, model, hierarchy, job, folder / f"level{level}.safetensors")
+                    _report_fixed(output, model, hierarchy, job)
                 else:
                     _report(output, model, hierarchy, job, _measure(hierarchy, job, overwrite, advance, output))
 
@@ -77,7 +79,8 @@ def _measure(
     level, frames, sigma, passes = (job[key] for key in ("level", "frames", "sigma", "passes"))
     advance(0, description=f"level {level}, sigma {sigma}")
     if not overwrite:
-        known = statistics_cache.find(hierarchy, level, frames, sigma, passes=passes, warn=output.warn)
+        least = {"passes": passes, "batch": job["batch"]}
+        known = statistics_cache.find(hierarchy, level, frames, sigma, **least, warn=output.warn)
         if known is not None:
             hierarchy.tables[level - 1].insert(0, known)
             advance(passes)
@@ -99,9 +102,9 @@ def _report(
     output.emit(record | {"seconds": seconds, "trained": False}, line=line, ident=path)
 
 
-def _report_fixed(output: Output, model: str, hierarchy: Hierarchy, job: dict[str, Any], file: Path) -> None:
-    """Of a level that was trained with its statistics: they are in its file, and none are measured."""
-    record = {"model": model, "sha": hierarchy.sha, **job, "path": str(file), "cached": True}
+def _report_fixed(output: Output, model: str, hierarchy: Hierarchy, job: dict[str, Any]) -> None:
+    """Of a level that was trained with its statistics: they are in the model, and none are measured."""
+    made = dict.fromkeys(("passes", "batch", "path", "seconds"))
+    record = {"model": model, "sha": hierarchy.sha, **job, **made, "cached": False, "trained": True}
     known = f"level {job['level']}, {job['frames']} frames, sigma {job['sigma']}"
-    told = {"seconds": None, "trained": True}
-    output.emit(record | told, line=f"{known}: it was trained with its statistics, which stay", ident=file)
+    output.emit(record, line=f"{known}: it was trained with its statistics, which stay")

@@ -90,6 +90,11 @@ class TrainingConfig:
     It is for the last part of a training: reconstruction is not alone at its beginning.
     """
 
+    @property
+    def steps_alone(self) -> int:
+        """Steps at the beginning in which reconstruction is alone, without the discriminators."""
+        return 0 if self.reconstruction is None or self.standing else min(self.reconstruction.steps, self.steps)
+
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps {self.steps} must be at least 1", "--steps")
         require(self.accumulate >= 1, f"accumulate {self.accumulate} must be at least 1", "--accumulate")

@@ -12,7 +12,8 @@ what is divided by it is too faint (hvg-mini's last level: half the motion of ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,10 @@ from hvgcli.layers.norm import TimestepNorm
 from hvgcli.layers.table import RowLayout
 
 PASSES = 8
-PASS_BATCH = 32  # 256 videos in all; HVG has 200 passes, each of a training batch of hundreds
+PASS_BATCH = 32  # 256 videos for a table of one length; HVG has 200 passes, each of a training batch of hundreds
 HORIZON = 4  # a recurrent level is measured to this many times its training length
 WINDOW = 2  # a convolutional level over an outline this many times as long
-LONG_SHARE = 8  # a table for any length is measured over longer videos, so it gets a share of the passes
+LONG_SHARE = 4  # a table for any length is measured over longer videos, so it gets a share of the passes
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 """Name of a norm -> mean and variance, `(rows, C)` each."""
@@ -44,9 +45,11 @@ class StandingTable:
     """Whether the network was trained with it: then it belongs to the network as its weights do, at any sigma."""
 
     def suits(self, sigma: float) -> bool:
+        """Whether it may be used at this sigma."""
         return self.trained or self.sigma == sigma
 
     def serves(self, sigma: float, frames: int) -> bool:
+        """Whether it may be used at this sigma, and has a row for each of `frames` frames."""
         return self.suits(sigma) and self.frames in (0, frames) and self.layout.serves(frames)
 
 
@@ -138,14 +141,23 @@ def any_length_table(sigma: float, moments: Moments, *, period: int, tail: int, 
     )
 
 
+def misfit(generator: nn.Module, table: StandingTable) -> str:
+    """The name of the first norm of a generator that a table has no rows for; empty where it fits."""
+    for name, norm in norms(generator):
+        shape = (table.layout.size, norm.channels)
+        if name not in table.moments or any(part.shape != shape for part in table.moments[name]):
+            return name
+    return ""
+
+
 def install(generator: nn.Module, table: StandingTable) -> None:
     """Make a generator use a table. `WeightsError` when the table is of another network."""
+    if wrong := misfit(generator, table):
+        raise WeightsError(f"the standing statistics do not fit the network at {wrong}: run `hvg stats` again")
     device = next(generator.parameters()).device
     for name, norm in norms(generator):
-        entry = table.moments.get(name)
-        if entry is None or entry[0].shape != (table.layout.size, norm.channels) or entry[1].shape != entry[0].shape:
-            raise WeightsError(f"the standing statistics do not fit the network at {name}: run `hvg stats` again")
-        norm.table = (entry[0].to(device), entry[1].to(device))
+        mean, var = table.moments[name]
+        norm.table = (mean.to(device), var.to(device))
     generator.rows = table.layout  # type: ignore[assignment]
     generator.eval()
 
@@ -184,18 +196,31 @@ def to_tensors(tables: Iterable[StandingTable]) -> tuple[dict[str, Tensor], list
     return tensors, described
 
 
+def described_tables(described: object) -> list[StandingTable]:
+    """The tables that a file's header tells of, without their moments; `WeightsError` where it is damaged."""
+    try:
+        return [_described(entry) for entry in described or []]  # type: ignore[attr-defined]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"the standing statistics are damaged ({error!r}): pull the model again") from error
+
+
+def _described(entry: dict[str, Any]) -> StandingTable:
+    layout = RowLayout(*(int(part) for part in entry["layout"]))
+    return StandingTable(float(entry["sigma"]), int(entry["frames"]), layout, {}, entry.get("trained") is True)
+
+
 def from_tensors(tensors: dict[str, Tensor], described: object) -> tuple[dict[str, Tensor], list[StandingTable]]:
     """Split a level's tensors into weights and tables; `WeightsError` when the description does not fit."""
     weights = {key: value for key, value in tensors.items() if not key.startswith(f"{_PREFIX}/")}
-    tables = []
+    return weights, [
+        replace(table, moments=_moments(tensors, f"{_PREFIX}/{number}/"))
+        for number, table in enumerate(described_tables(described))
+    ]
+
+
+def _moments(tensors: dict[str, Tensor], prefix: str) -> Moments:
+    names = {key.removeprefix(prefix).rsplit("/", 1)[0] for key in tensors if key.startswith(prefix)}
     try:
-        for number, entry in enumerate(described or []):  # type: ignore[arg-type]
-            prefix = f"{_PREFIX}/{number}/"
-            names = {key.removeprefix(prefix).rsplit("/", 1)[0] for key in tensors if key.startswith(prefix)}
-            moments = {n: (tensors[f"{prefix}{n}/mean"], tensors[f"{prefix}{n}/var"]) for n in names}
-            layout = RowLayout(*(int(part) for part in entry["layout"]))
-            trained = entry.get("trained") is True
-            tables.append(StandingTable(float(entry["sigma"]), int(entry["frames"]), layout, moments, trained))
-    except (KeyError, TypeError, ValueError) as error:
+        return {name: (tensors[f"{prefix}{name}/mean"], tensors[f"{prefix}{name}/var"]) for name in names}
+    except KeyError as error:
         raise WeightsError(f"the standing statistics are damaged ({error!r}): pull the model again") from error
-    return weights, tables

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from hvgcli import hub
 from hvgcli.checkpoints import load_tensors, save_tensors
 from hvgcli.errors import MediaError, WeightsError
@@ -34,19 +32,21 @@ def _key(sha: str, level: int, frames: int, sigma: float) -> dict[str, object]:
     return {"sha": sha, "level": level, "frames": frames, "sigma": sigma, "classes": CLASS_MODE}
 
 
-def save(sha: str, level: int, table: StandingTable, passes: int) -> Path:
-    """Keep a table; returns its file. `MediaError` when the cache cannot be written."""
+def save(sha: str, level: int, table: StandingTable, passes: int, batch: int) -> Path:
+    """Keep a table of `passes` passes of `batch` videos; returns its file. `MediaError` when it cannot be written."""
     tensors, described = statistics.to_tensors([table])
     path = path_of(sha, level, table.frames, table.sigma)
     key = _key(sha, level, table.frames, table.sigma)
-    save_tensors(path, tensors, {"statistics": described, "key": key, "passes": passes})
+    save_tensors(path, tensors, {"statistics": described, "key": key, "passes": passes, "batch": batch})
     return path
 
 
 def find(
-    hierarchy: Hierarchy, level: int, frames: int, sigma: float, *, passes: int, warn: Warn
+    hierarchy: Hierarchy, level: int, frames: int, sigma: float, *, passes: int, batch: int, warn: Warn
 ) -> StandingTable | None:
-    """The kept table of a level for `frames` frames (0 = any), if it was measured with at least `passes` passes.
+    """The kept table of a level for `frames` frames (0 = any), if it is of at least `passes` passes of `batch` videos.
+
+    Passes of few videos make fainter samples, and more of them do not mend it (`statistics`).
 
     A file that is damaged or does not fit counts as not there; `warn` is told.
     """
@@ -62,16 +62,16 @@ def find(
     except WeightsError as error:
         warn(f"{error}: its statistics are measured again")
         return None
-    measured = metadata.get("passes")
-    return tables[0] if isinstance(measured, int) and measured >= passes else None
+    known = [metadata.get(key) for key in ("passes", "batch")]
+    enough = all(isinstance(n, int) and n >= least for n, least in zip(known, (passes, batch), strict=True))
+    return tables[0] if enough else None
 
 
 def _check(path: Path, hierarchy: Hierarchy, level: int, table: StandingTable, frames: int, sigma: float) -> None:
     layout = table.layout
     fits = (table.sigma, table.frames) == (sigma, frames) and min(layout.head, layout.period, layout.tail) >= 0
-    for name, norm in statistics.norms(hierarchy.generators[level - 1]):
-        mean, var = table.moments.get(name, (torch.empty(0), torch.empty(0)))
-        fits = fits and mean.shape == var.shape == (layout.size, norm.channels)
+    fits = fits and not statistics.misfit(hierarchy.generators[level - 1], table)
+    for mean, var in table.moments.values():
         fits = fits and bool(mean.isfinite().all()) and bool((var >= 0).all())
     if not fits or not table.serves(sigma, frames or 1):
         raise WeightsError(f"{path} does not fit level {level}")
@@ -82,17 +82,17 @@ def attach(
 ) -> list[int]:
     """Add kept tables for a video of `frames` frames at level `levels`; returns the levels still without any.
 
-    `ConfigError` where the model does not make this length.
+    A level that was trained with its tables takes no others. `ConfigError` where the model does not make this length.
     """
     hierarchy.config.require_length(frames)
     for number, total in enumerate(level_frames(hierarchy, frames, levels), start=1):
         if statistics.trained_with(hierarchy.tables[number - 1]):
             continue
-        exact = find(hierarchy, number, total, sigma, passes=1, warn=warn)  # whoever measured it chose the passes
+        exact = find(hierarchy, number, total, sigma, passes=1, batch=1, warn=warn)  # whoever measured it chose these
         if exact is not None:
             hierarchy.tables[number - 1].insert(0, exact)
     for number in _need_any_length(hierarchy, frames, sigma, levels):
-        table = find(hierarchy, number, 0, sigma, passes=long_passes(passes), warn=warn)
+        table = find(hierarchy, number, 0, sigma, passes=long_passes(passes), batch=PASS_BATCH, warn=warn)
         if table is not None:
             hierarchy.tables[number - 1].append(table)
     return _need_any_length(hierarchy, frames, sigma, levels)
@@ -105,10 +105,10 @@ def _need_any_length(hierarchy: Hierarchy, frames: int, sigma: float, levels: in
     return [number for number in range(1, top + 1) if not serving[number - 1]]
 
 
-def _keep(sha: str, level: int, table: StandingTable, passes: int, warn: Warn) -> None:
+def _keep(sha: str, level: int, table: StandingTable, passes: int, batch: int, warn: Warn) -> None:
     if sha:
         try:
-            save(sha, level, table, passes)
+            save(sha, level, table, passes, batch)
         except MediaError as error:
             warn(f"{error}: these statistics will be measured again")
 
@@ -132,7 +132,7 @@ def measure_missing(
     for number in _need_any_length(hierarchy, frames, sigma, levels):
         table = measure_any_length(hierarchy, number, sigma, passes=count, batch=batch, progress=progress)
         hierarchy.tables[number - 1].append(table)
-        _keep(hierarchy.sha, number, table, count, warn)
+        _keep(hierarchy.sha, number, table, count, batch, warn)
 
 
 def measure_level(
@@ -152,4 +152,4 @@ def measure_level(
     moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
     table = statistics.exact_table(sigma, moments)
     hierarchy.tables[level - 1].insert(0, table)
-    return save(hierarchy.sha, level, table, passes)
+    return save(hierarchy.sha, level, table, passes, batch)

@@ -109,7 +109,7 @@ def _tables(
 ) -> list[StandingTable]:
     """Those that the run was trained with, or else measured ones."""
     if run.training.standing:
-        return [replace(table, trained=True) for table in standing.kept_tables(run)]
+        return standing.kept_tables(run)
     measure = _tables_of_predictor if run.config.predictor else _tables_of_sigmas
     return measure(run, index, hierarchy, passes, progress)
 
@@ -163,7 +163,11 @@ def _context(source: BatchSource, number: int) -> Tensor:
 
 
 def history(run: Run, index: ClipIndex, step: int) -> dict[str, object]:
-    """How the level was trained, for its file's header and the model card."""
+    """How the level was trained, for its file's header and the model card.
+
+    Where the run is the last part of a training (`standing`), steps and seconds are those of all its parts.
+    """
+    before = standing.spent_before(run) if run.training.standing else dict.fromkeys(standing.SPENT, 0)
     seconds = 0.0
     metrics = run.out / "metrics.csv"
     if metrics.exists():
@@ -171,8 +175,8 @@ def history(run: Run, index: ClipIndex, step: int) -> dict[str, object]:
             seconds = sum(float(row["seconds"] or 0) for row in csv.DictReader(file))
     clip_seconds = sum(float(clip.frames / clip.rate) for clip in index.clips)
     return {
-        "steps": step,
-        "seconds": round(seconds),
+        "steps": before["steps"] + step,
+        "seconds": before["seconds"] + round(seconds),
         "batch_size": run.training.batch_size,
         "clips": len(index.clips),
         "clip_seconds": round(clip_seconds),

@@ -100,8 +100,7 @@ class LevelTraining(nn.Module):
 
     def adversarial(self, step: int) -> bool:
         """Whether the discriminators take part in step `step`; in the last part of a training (`standing`) always."""
-        aid, standing = self.training_config.reconstruction, self.training_config.standing
-        return aid is None or standing or step >= aid.steps
+        return step >= self.training_config.steps_alone
 
     def set_learning_rate(self, step: int) -> None:
         """The generator's learning rate of step `step`: the aid's own while it is alone."""
@@ -150,7 +149,7 @@ class LevelTraining(nn.Module):
         return losses.sample_code(mean, log_var, batch.share.of(noise).to(mean)), mean, log_var
 
     def generate(self, z: Tensor, labels: Tensor | None, low: Tensor | None) -> Tensor:
-        """G_l(z, y, x^{l-1}) with the statistics of this batch."""
+        """G_l(z, y, x^{l-1}) with the statistics of this batch, or fixed ones (`standing`)."""
         return self.generator(z, labels) if low is None else self.generator(low, z, labels)
 
     def score(

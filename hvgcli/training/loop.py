@@ -220,8 +220,7 @@ def _check_same_state(world: World, step: int) -> None:
 def _watch(run: Run, options: RunOptions) -> Watch | None:
     if options.patience is None:
         return None
-    aid = run.training.reconstruction
-    alone = 0 if aid is None or run.training.standing else aid.steps
+    alone = run.training.steps_alone
     start = alone if alone < run.training.steps else 0
     return Watch(options.watch, options.patience, start)
 

@@ -63,8 +63,8 @@ def machine(device: torch.device, processes: int, command: str) -> dict[str, Any
 def check_claim(run: Run, warn: Callable[[str], None]) -> None:
     """Check that the folder is free, or holds this very run; nothing is written.
 
-    Other networks, another level or seed are refused. More steps only go on; whatever else differs is
-    allowed, with a warning that the weights will not be those of one uninterrupted run.
+    Other networks, another level or seed, and statistics of another kind are refused. More steps only go on; whatever
+    else differs is allowed, with a warning that the weights will not be those of one uninterrupted run.
     """
     path = run.out / "run.json"
     if not path.exists():
@@ -75,6 +75,7 @@ def check_claim(run: Run, warn: Callable[[str], None]) -> None:
         "level": known.get("level") == run.level,
         "model": model == run.config,
         "seed": known.get("seed") == run.seed,
+        "--standing": training.standing == run.training.standing,
     }
     for key, holds in same.items():
         if not holds:

@@ -8,7 +8,11 @@ numbers, like weights that are not trained, and stay those of the finished model
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from hvgcli.checkpoints import CONFIG, level_metadata, load_tensors, read_level, read_model_config, save_tensors
 from hvgcli.errors import UsageError, WeightsError
@@ -16,18 +20,33 @@ from hvgcli.sampling import statistics
 from hvgcli.sampling.statistics import StandingTable
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.plan import Run
+from hvgcli.training.run_state import states
 
 FILE = "statistics.safetensors"  # in the run folder: the tables that the run trains with and ends with
 SIGMA = 1.0  # training draws z from N(0, I), or codes of clips
+SPENT = ("steps", "seconds")
+"""What the training that this one is the last part of has taken, in the header of its level."""
 _KIND = "standing statistics"
 
 
-def given_tables(run: Run) -> list[StandingTable]:
-    """The tables of this level in the finished model that the run begins with.
+def check_given(run: Run, generator: nn.Module) -> None:
+    """Check the tables of the model that the run begins with; nothing is written.
 
-    Errors: `UsageError` where it begins with none, `WeightsError` where that is not finished or has no table for
-    the frames that are trained.
+    generator: the network that they are for, on any device.
+
+    Errors: `UsageError` where it begins with none, `WeightsError` where that is not finished, or has no table for the
+    frames that are trained, or one that does not fit.
     """
+    table = _for_training(_given(run)[0], run, _model(run))
+    if wrong := statistics.misfit(generator, table):
+        raise WeightsError(
+            f"the standing statistics of {run.start} do not fit the network at {wrong}: give the preset that it was "
+            "trained with, or another --from"
+        )
+
+
+def _model(run: Run) -> Path:
+    """The finished model that the run begins with."""
     if run.start is None:
         raise UsageError(
             "--standing trains with the statistics of the model that training begins with: give --from with the --out "
@@ -39,37 +58,70 @@ def given_tables(run: Run) -> list[StandingTable]:
             f"{run.start} is a run that is not finished, so it has no standing statistics: run its command again until "
             "it prints its model"
         )
+    return folder
+
+
+def _given(run: Run) -> tuple[list[StandingTable], dict[str, Any]]:
+    """The tables of this level in the model that the run begins with, and the header of its file."""
+    folder = _model(run)
     config = read_model_config(folder)
     if run.level > len(config.levels):
         raise WeightsError(f"{folder} has levels 1..{len(config.levels)}, so level {run.level} cannot begin with it")
-    tensors = read_level(folder, run.level, config=config)
-    tables = statistics.from_tensors(tensors, level_metadata(folder, run.level).get("statistics"))[1]
-    _trained_with(tables, run, folder)
-    return tables
+    known = level_metadata(folder, run.level)
+    return statistics.from_tensors(read_level(folder, run.level, config=config), known.get("statistics"))[1], known
+
+
+def keep(run: Run) -> None:
+    """Copy the tables to the run folder before the first step, so that the run goes on without its beginning.
+
+    Errors: those of `check_given` but for the network's, `WeightsError` where a run that goes on has lost them,
+    `MediaError` where the folder cannot be written.
+    """
+    if states(run.out):
+        _kept(run)
+        return
+    tables, known = _given(run)
+    _for_training(tables, run, _model(run))
+    tensors, described = statistics.to_tensors(replace(table, trained=True) for table in tables)
+    spent = {key: known.get(key) or 0 for key in SPENT}
+    save_tensors(run.out / FILE, tensors, {"kind": _KIND, "statistics": described, "before": spent})
+
+
+def _kept(run: Run) -> tuple[dict[str, Any], list[StandingTable]]:
+    """Header and tables of the file in the run folder."""
+    if not (run.out / FILE).is_file():
+        raise WeightsError(
+            f"{run.out / FILE} is missing, and this run was trained with it: put it back, or begin again with another "
+            "--out"
+        )
+    tensors, known = load_tensors(run.out / FILE)
+    return known, statistics.from_tensors(tensors, known.get("statistics"))[1]
 
 
 def kept_tables(run: Run) -> list[StandingTable]:
     """The tables in the run folder. `WeightsError` where they are missing or damaged."""
-    tensors, metadata = load_tensors(run.out / FILE)
-    return statistics.from_tensors(tensors, metadata.get("statistics"))[1]
+    return _kept(run)[1]
 
 
-def keep(run: Run) -> None:
-    """Copy the tables to the run folder before the first step, so that the run goes on without its beginning."""
-    if not (run.out / FILE).is_file():
-        tensors, described = statistics.to_tensors(given_tables(run))
-        save_tensors(run.out / FILE, tensors, {"kind": _KIND, "statistics": described})
+def spent_before(run: Run) -> dict[str, int]:
+    """Steps and seconds of the training that this run is the last part of, as its own model told them."""
+    known = _kept(run)[0].get("before")
+    return {key: int(known[key]) if isinstance(known, dict) and key in known else 0 for key in SPENT}
 
 
 def install(run: Run, level: LevelTraining) -> None:
-    """Make the generator and its moving average normalise by the tables of the run folder."""
-    table = _trained_with(kept_tables(run), run, run.out)
+    """Make the generator and its moving average normalise by the tables of the run folder.
+
+    `WeightsError` where they are missing, damaged or of another network.
+    """
+    table = _for_training(kept_tables(run), run, run.out)
     for generator in (level.generator, level.average):
         if generator is not None:
             statistics.install(generator, table)
 
 
-def _trained_with(tables: list[StandingTable], run: Run, folder: Path) -> StandingTable:
+def _for_training(tables: list[StandingTable], run: Run, folder: Path) -> StandingTable:
+    """The table that training uses, of those in `folder`."""
     frames = run.config.levels[run.level - 1].frames
     table = statistics.choose(tables, SIGMA, frames)
     if table is None:

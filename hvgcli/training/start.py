@@ -14,7 +14,7 @@ from hvgcli.sampling import statistics
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.plan import Run
 from hvgcli.training.run_state import last_networks, states
-from hvgcli.training.standing import given_tables
+from hvgcli.training.standing import check_given
 
 _BAKED, _NORMALISED = ".weight", ".parametrizations.weight.original"
 _ITERATIONS = 5  # until the first singular vectors are known, as for fresh weights
@@ -27,13 +27,14 @@ def check_start(run: Run) -> None:
     """
     if states(run.out):
         return
-    if run.training.standing:
-        given_tables(run)
-    if run.start is None:
+    if run.start is None and not run.training.standing:
         return
     with torch.device("meta"):
         level = LevelTraining(run.config, run.level, run.training, torch.device("meta"), run.seed)
-    _fitting(run.start, level)
+    if run.training.standing:
+        check_given(run, level.generator)
+    if run.start is not None:
+        _fitting(run.start, level)
 
 
 def start_from(start: Path, level: LevelTraining) -> tuple[int, int]:

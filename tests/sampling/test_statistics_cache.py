@@ -6,6 +6,7 @@ import pytest
 import torch
 from real_models import make_working_model
 
+from hvgcli.checkpoints import load_tensors, save_tensors
 from hvgcli.cli.main import run
 from hvgcli.errors import MediaError
 from hvgcli.sampling import statistics, statistics_cache
@@ -37,7 +38,7 @@ def test_measured_once_for_any_length(model, hierarchy, warnings):
     assert attach(hierarchy, 8, 0.9, 2, passes=16, warn=warnings.append) == [1, 2]
     passes = []
     measure_missing(hierarchy, 8, 0.9, 2, passes=16, warn=warnings.append, progress=passes.append)
-    assert passes == [1] * 4  # an eighth of the passes for each of two levels, as the videos are longer
+    assert passes == [1] * 8  # a quarter of the passes for each of two levels, as the videos are longer
     assert missing_statistics(hierarchy, 8, 0.9) == []
     again = load(model)
     assert attach(again, 400, 0.9, 2, passes=16, warn=warnings.append) == []
@@ -79,15 +80,11 @@ def _other_model(path):
 
 
 def _not_finite(path):
-    from hvgcli.checkpoints import load_tensors, save_tensors
-
     tensors, metadata = load_tensors(path)
     save_tensors(path, {name: tensor * float("nan") for name, tensor in tensors.items()}, metadata)
 
 
 def _too_short(path):
-    from hvgcli.checkpoints import load_tensors, save_tensors
-
     tensors, metadata = load_tensors(path)
     save_tensors(path, {name: tensor[:2] for name, tensor in tensors.items()}, metadata)
 
@@ -95,13 +92,26 @@ def _too_short(path):
 @pytest.mark.parametrize("damage", [_cut, _other_model, _not_finite, _too_short, lambda path: path.write_bytes(b"")])
 def test_damaged_file_is_as_good_as_none(hierarchy, warnings, damage):
     path = measure_level(hierarchy, 1, 4, 0.5, passes=1, batch=2)
-    statistics_cache.save("another", 1, hierarchy.tables[0][0], 1)
-    assert find(hierarchy, 1, 4, 0.5, passes=1, warn=warnings.append) is not None
+    statistics_cache.save("another", 1, hierarchy.tables[0][0], 1, 2)
+    assert find(hierarchy, 1, 4, 0.5, passes=1, batch=2, warn=warnings.append) is not None
     assert warnings == []
     damage(path)
-    assert find(hierarchy, 1, 4, 0.5, passes=1, warn=warnings.append) is None
+    assert find(hierarchy, 1, 4, 0.5, passes=1, batch=2, warn=warnings.append) is None
     assert len(warnings) == 1
     assert "measured again" in warnings[0]
+
+
+def test_passes_of_few_videos_are_not_enough(hierarchy, warnings):
+    path = measure_level(hierarchy, 1, 4, 0.5, passes=3, batch=2)
+    for passes, batch, enough in ((3, 2, True), (2, 1, True), (3, 3, False), (4, 2, False)):
+        found = find(hierarchy, 1, 4, 0.5, passes=passes, batch=batch, warn=warnings.append)
+        assert (found is not None) == enough
+    tensors, metadata = load_tensors(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    older = {key: value for key, value in metadata.items() if key != "batch"}  # not told by versions before
+    save_tensors(path, tensors, older)
+    assert find(hierarchy, 1, 4, 0.5, passes=1, batch=1, warn=warnings.append) is None
+    assert warnings == []
 
 
 def test_cache_that_cannot_be_written(monkeypatch, tmp_path, hierarchy, warnings):
@@ -130,7 +140,7 @@ def test_stats_are_used_by_generate(capsys, model, tmp_path):
         (1, 6, 0.5, False),
         (2, 12, 0.5, False),
     ]
-    again = stats(capsys, model, "--frames", 12, "--sigma", 0.9, "--passes", 2)
+    again = stats(capsys, model, "--frames", 12, "--sigma", 0.9, "--passes", 2, "--batch-size", 2)
     assert [row["cached"] for row in again] == [True, True]
     more = stats(capsys, model, "--frames", 12, "--sigma", 0.9, "--passes", 3, "--batch-size", 2)
     assert [row["cached"] for row in more] == [False, False]

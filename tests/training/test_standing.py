@@ -11,7 +11,7 @@ import torch
 from predictor_models import tiny_predictor
 from tiny_training import CPU, PRESET, TRAINING, assert_same, finish_run, last_state, train, write_preset
 
-from hvgcli.checkpoints import load_tensors
+from hvgcli.checkpoints import level_metadata, load_tensors, save_tensors
 from hvgcli.cli.main import run as command_line
 from hvgcli.config import Preset
 from hvgcli.errors import UsageError, WeightsError
@@ -21,7 +21,7 @@ from hvgcli.sampling.unroll import join
 from hvgcli.training.finish import total_passes
 from hvgcli.training.level import LevelTraining
 from hvgcli.training.run_state import last_networks
-from hvgcli.training.standing import FILE, install, kept_tables
+from hvgcli.training.standing import FILE, install, keep, kept_tables
 from hvgcli.training.start import check_start
 
 PREDICTOR = Preset(tiny_predictor(stride=1), (TRAINING,), "for tests")
@@ -79,10 +79,11 @@ def test_nothing_is_measured_for_another_sigma(
     assert command_line(given) == 0
     assert command_line(["stats", str(model), "--frames", "8", "--sigma", "0.8", "--passes", "2", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert [(row["level"], row["trained"], row["path"].endswith("level2.safetensors")) for row in rows] == [
-        (1, False, False),
-        (2, True, True),
+    assert [(row["level"], row["trained"], row["path"] and Path(row["path"]).is_file()) for row in rows] == [
+        (1, False, True),
+        (2, True, None),
     ]
+    assert all(rows[1][key] is None for key in ("passes", "batch", "seconds"))
     kept = sorted(path.name for path in path_of(load(model).sha, 1, 4, 0.8).parent.iterdir())
     assert [name for name in kept if name.startswith("level2")] == []
 
@@ -159,8 +160,51 @@ def test_statistics_for_other_frames_are_refused(levels: tuple[Path, Path], data
 def test_a_run_without_its_statistics_says_so(levels: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
     made = train(data, tmp_path / "run", 2, levels[0] / "model", start=levels[1], standing=True, steps=1)
     (made.run.out / FILE).unlink()
-    with pytest.raises(WeightsError, match=FILE):
-        kept_tables(made.run)
+    for ask in (kept_tables, keep):  # nor does it take others
+        with pytest.raises(WeightsError, match=rf"{FILE} is missing.* put it back, or begin again"):
+            ask(made.run)
+    assert not (made.run.out / FILE).exists()
+
+
+def test_a_run_that_saved_no_state_begins_with_what_is_given_now(
+    levels: tuple[Path, Path], data: Path, tmp_path: Path
+) -> None:
+    second = train(data, tmp_path / "second", 2, levels[0] / "model", start=levels[1], standing=True, steps=1)
+    run = replace(second.run, out=tmp_path / "run")
+    save_tensors(run.out / FILE, {"statistics/0/other/mean": torch.ones(1)}, {})  # of a beginning that did not fit
+    keep(run)
+    assert_same(statistics_of(run.out / FILE), statistics_of(levels[1] / "model" / "level2.safetensors"))
+
+
+def test_steps_and_seconds_are_those_of_the_whole_training(
+    levels: tuple[Path, Path], data: Path, tmp_path: Path
+) -> None:
+    first = level_metadata(levels[1] / "model", 2)
+    made = train(data, tmp_path / "run", 2, levels[0] / "model", start=levels[1], standing=True, steps=2)
+    metrics = made.run.out / "metrics.csv"
+    metrics.write_text("step,seconds\n1,30\n2,31\n")
+    told = level_metadata(finish_run(made), 2)
+    assert (told["steps"], told["seconds"]) == (first["steps"] + 2, first["seconds"] + 61)
+    metrics.unlink()
+    again = train(data, tmp_path / "again", 2, levels[0] / "model", start=made.run.out, standing=True, steps=1)
+    assert level_metadata(finish_run(again), 2)["steps"] == first["steps"] + 3
+
+
+def test_statistics_of_another_network_are_refused(levels: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
+    """Enough weights fit, but not all norms have rows."""
+    upper = PRESET.model.levels[1]
+    wider = replace(upper, multipliers=(*upper.multipliers[:-1], 2 * upper.multipliers[-1]))
+    made = train(data, tmp_path / "run", 2, levels[0] / "model", start=levels[1], standing=True, steps=1)
+    config = replace(made.run.config, levels=(made.run.config.levels[0], wider))
+    with pytest.raises(WeightsError, match=r"do not fit the network at .*: give the preset"):
+        check_start(replace(made.run, config=config, out=tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_stays_of_its_kind(levels: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "run", 2, levels[0] / "model", start=levels[1], standing=True, steps=1)
+    with pytest.raises(UsageError, match="its --standing differs"):
+        train(data, tmp_path / "run", 2, levels[0] / "model", start=levels[1], steps=2)
 
 
 def test_the_command_line(levels: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
@@ -170,3 +214,5 @@ def test_the_command_line(levels: tuple[Path, Path], data: Path, tmp_path: Path)
     assert command_line(command) == 2
     assert command_line([*command, "--from", str(levels[0])]) == 0
     assert (tmp_path / "run" / "model" / "config.json").is_file()
+    early = ["--patience", "5", "--watch", "loss_g", "--from", str(levels[0]), "--dry-run"]
+    assert command_line([*command, *early]) == 0  # discriminators judge from the first step on

@@ -9,7 +9,6 @@ from hvgcli.cli.generating.options import OF_SINGLE, Options
 from hvgcli.cli.output import Output
 from hvgcli.config import ModelConfig
 
-PASSES = 50
 PIECE = 12
 
 
@@ -30,6 +29,7 @@ def call(options: Options, folder: Path, config: ModelConfig, output: Output) ->
     from hvgcli.cli.generating import making, production
     from hvgcli.hub import available
     from hvgcli.sampling.render import Request
+    from hvgcli.sampling.statistics import PASSES
 
     job = making.Job(
         model=options.model,

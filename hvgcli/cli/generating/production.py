@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,12 +12,11 @@ from hvgcli.cli.generating.delivery import Delivery
 from hvgcli.cli.generating.making import Job, memory_estimate
 from hvgcli.cli.output import Output
 from hvgcli.cli.targets import Files
-from hvgcli.layers.table import RowLayout
 from hvgcli.runtime import choose_device, choose_half
 from hvgcli.sampling import statistics_cache
 from hvgcli.sampling.hierarchy import Hierarchy, level_frames, load
 from hvgcli.sampling.render import stream
-from hvgcli.sampling.statistics import StandingTable, long_passes
+from hvgcli.sampling.statistics import described_tables, long_passes
 from hvgcli.video import Frames
 
 
@@ -45,8 +43,8 @@ class Production:
         request, missing = self.job.request, []
         totals = level_frames(Hierarchy(self.job.config, [], []), request.frames, request.levels)
         for number, total in enumerate(totals, start=1):
-            entries = level_metadata(folder, number).get("statistics") or []
-            served = any(_serves(entry, request.sigma, total) for entry in entries)
+            shipped = described_tables(level_metadata(folder, number).get("statistics"))
+            served = any(table.serves(request.sigma, total) for table in shipped)
             kept = (statistics_cache.path_of(self.job.sha, number, n, request.sigma) for n in (total, 0))
             if not served and not any(path.exists() for path in kept):
                 missing.append(number)
@@ -84,12 +82,6 @@ class Production:
             statistics_cache.measure_missing(
                 hierarchy, request.frames, request.sigma, request.levels, passes=passes, warn=warn, progress=advance
             )
-
-
-def _serves(entry: dict[str, Any], sigma: float, frames: int) -> bool:
-    """`StandingTable.serves` of a table that was not read, by what the file's header says of it."""
-    layout, trained = RowLayout(*entry["layout"]), entry.get("trained") is True
-    return StandingTable(entry["sigma"], entry["frames"], layout, {}, trained).serves(sigma, frames)
 
 
 def device_name(device: torch.device) -> str:

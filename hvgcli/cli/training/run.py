@@ -115,12 +115,13 @@ def _check_watch(run: Run, limits: Limits) -> None:
     if limits.patience is None:
         return
     aid = run.training.reconstruction
+    judged = run.training.steps_alone < run.training.steps
     there = {
         "reconstruction": aid is not None,
         "motion": aid is not None,
         "kl": aid is not None and run.level == 1,
-        "loss_g": aid is None or aid.steps < run.training.steps,
-        "loss_d": aid is None or aid.steps < run.training.steps,
+        "loss_g": judged,
+        "loss_d": judged,
     }
     if not there[limits.watch]:
         names = ", ".join(name for name, has in there.items() if has)
