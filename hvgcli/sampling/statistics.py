@@ -42,7 +42,11 @@ class StandingTable:
     layout: RowLayout
     moments: Moments
     trained: bool = False
-    """Whether the network was trained with it: then it belongs to the network as its weights do, at any sigma."""
+    """Whether the network was trained with it, or with that of another sigma beside it.
+
+    Such tables belong to the network as its weights do, at any sigma: what a pass of a batch records of it now is of
+    activations that training never saw.
+    """
 
     def suits(self, sigma: float) -> bool:
         """Whether it may be used at this sigma."""

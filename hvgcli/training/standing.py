@@ -2,8 +2,10 @@
 
 Not part of the papers, whose batches have hundreds of videos. A batch of 4 normalises a still and dim video by its
 likes, and the network learns to count on it; at inference, where statistics are those of all videos, the same network
-makes it fainter. So the last steps of a training may use the statistics that inference uses. They are then fixed
-numbers, like weights that are not trained, and stay those of the finished model.
+makes it fainter. So the last steps of a training may use the statistics that inference uses: those of sigma 1. They
+are then fixed numbers, like weights that are not trained, and stay those of the finished model, together with the
+tables of other sigmas that were measured beside them. Those are of slightly fainter videos (hvg-mini at sigma 0.5:
+spectra nearer to real clips than with the table of sigma 1, at the same distances).
 """
 
 from __future__ import annotations
