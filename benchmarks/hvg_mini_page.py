@@ -56,6 +56,7 @@ def page(result: Found) -> str:
         *unrolled(parts),
         *grounded(parts, model),
         *nearest(parts, model),
+        "Tries on the way, and runs that diverged or led to nothing: [hvg-mini-tries.md](hvg-mini-tries.md).",
     ]
     return "\n".join(lines).rstrip() + "\n"
 
