@@ -33,6 +33,7 @@ from hvgcli.metrics.networks import TorchScriptNetwork
 from hvgcli.metrics.videos import Videos
 
 SIGMAS = (1.0, 0.5)
+TRUNCATION = (0.25, 0.5, 0.75, 1.0)  # as in DVD-GAN's table 1
 VERSION = 2  # of what rows hold: another one measures all again
 
 
@@ -132,6 +133,7 @@ def criteria_parts(sets: Sets, models: list[str], sides: list[tuple[int, int]], 
         part("classes", lambda: criteria.probed(sets, models, SIGMAS), sets.extra, pool=LONG),
         part("motion", lambda: criteria.motion(sets, models, SIGMAS), sets.extra, pool=LONG),
         Part("outlines", lambda: [sets.pool(LONG).key, sides], lambda: criteria.outlines_motion(sets, sides)),
+        part("truncation", lambda: criteria.truncation(sets, model, TRUNCATION), TRUNCATION, pool=LONG),
         part("against", lambda: {name: measure() for name, measure in pairs.items()}, trials, pool=LONG),
         part("grounding", lambda: {name: measure() for name, measure in errors.items()}),
         part("copies", lambda: criteria.copies(sets, models, SIGMAS), sets.extra, pool=SHORT),

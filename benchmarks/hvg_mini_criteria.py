@@ -17,6 +17,7 @@ from hvgcli.metrics.bootstrap import interval, over_takes
 from hvgcli.metrics.estimate import Estimate
 from hvgcli.metrics.frechet import Projection, frechet_of_features, principal_components
 from hvgcli.metrics.kernel import squared_discrepancy
+from hvgcli.metrics.manifold import NEIGHBOURS, prdc
 from hvgcli.metrics.motion import change_energy, class_means, within_factor
 from hvgcli.metrics.nearest import QUANTILES, Nearest, nearest, share_nearer
 from hvgcli.metrics.probe import LinearProbe, fit_probe, recalls
@@ -100,6 +101,24 @@ def against(sets: Sets, model: str, other: str, sigma: float, trials: int) -> Fo
     for key in ("fvd", "fvd_pca64"):
         values = [with_samples(spaces(real, x, axes)[key], real.takes, x.takes, trials) for x in fakes]
         found[key] = ratio(*values)
+    return found
+
+
+# ---- truncation ------------------------------------------------------------------------------------
+
+
+def truncation(sets: Sets, model: str, sigmas: Sequence[float]) -> Found:
+    """The model at several sigma on 48 frames, as DVD-GAN's table 1, and training clips beside it."""
+    real, axes = sets.gather(sets.held_out(LONG), parts=True), axes_of(sets, LONG)
+    fakes = {f"sigma {sigma:g}": partial(sets.generated, model, sigma, LONG) for sigma in sigmas}
+    fakes["training clips"] = partial(sets.training, LONG)
+    found: Found = {}
+    for name, make in fakes.items():
+        fake = sets.gather(make(), parts=True)
+        scores = {key: spaces(real, fake, axes)[key] for key in ("fvd", "fvd_pca64")}
+        found[name] = {key: score(all_rows(real.takes), all_rows(fake.takes)) for key, score in scores.items()}
+        near = min(NEIGHBOURS, len(real) - 1, len(fake) - 1)
+        found[name] |= prdc(real.table["video"], fake.table["video"], near)
     return found
 
 

@@ -52,6 +52,7 @@ def page(result: Found) -> str:
         *asked(parts, model, other),
         *equal_time(parts, beside, other),
         *all_distances(result),
+        *truncated(parts, model),
         *classes(parts, [model, *beside, other]),
         *unrolled(parts),
         *grounded(parts, model),
@@ -183,6 +184,22 @@ def manner(protocol: Found) -> str:
         "detail. The held-out clips themselves have no other scenes to differ by, so theirs is the smallest distance "
         "that such an outline can have."
     )
+
+
+def truncated(parts: Found, model: str) -> list[str]:
+    """The distances and the overlap of the sets at several sigma."""
+    found = {name: values for name, values in parts.get("truncation", {}).items() if isinstance(values, dict)}
+    if not found:
+        return []
+    head = ("", "FVD", "FVD, pca64", "precision", "recall", "density", "coverage")
+    rows = [(name, *(number(value) for value in values.values())) for name, values in found.items()]
+    return [
+        f"## {model} by sigma, 48 frames",
+        "",
+        *table(head, rows),
+        "The same held-out windows and features; precision, recall, density and coverage by 5 neighbours.",
+        "",
+    ]
 
 
 # ---- classes and motion ----------------------------------------------------------------------------

@@ -274,6 +274,7 @@ def test_a_whole_table_and_again(
         make_working_model(tmp_path / name, name=name)
     torch.jit.script(Colours()).save(str(tmp_path / "colours.pt"))
     monkeypatch.setattr(table.main, "SIGMAS", (0.5,))
+    monkeypatch.setattr(table.main, "TRUNCATION", (0.5, 1.0))
     out, picture = tmp_path / "table.md", tmp_path / "picture.png"
     command = ["hvg_mini.py", str(clips), "--features", str(tmp_path / "colours.pt"), "--model", str(tmp_path / "one")]
     command += ["--beside", str(tmp_path / "short"), "--against", str(tmp_path / "two")]
@@ -297,6 +298,10 @@ def test_a_whole_table_and_again(
     assert set(first["parts"]) == set(first["order"])
     assert first["parts"]["classes"]["one, sigma 0.5"]["videos"] == 6
     assert 0 < first["parts"]["outlines"]["8x8"]["cat"] < 1
+    curve = first["parts"]["truncation"]
+    whole = first["parts"]["one, sigma 0.5, 48 frames"]["distances"]["fvd"][0]
+    assert curve["sigma 0.5"]["fvd"] == pytest.approx(whole)
+    assert all(0 <= curve[name]["recall"] <= 1 for name in ("sigma 0.5", "sigma 1", "training clips"))
     capsys.readouterr()
     table.main.main()
     assert "[1/" not in capsys.readouterr().err
