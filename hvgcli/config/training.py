@@ -93,7 +93,7 @@ class TrainingConfig:
     @property
     def steps_alone(self) -> int:
         """Steps at the beginning in which reconstruction is alone, without the discriminators."""
-        return 0 if self.reconstruction is None or self.standing else min(self.reconstruction.steps, self.steps)
+        return 0 if self.reconstruction is None or self.standing else self.reconstruction.steps
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps {self.steps} must be at least 1", "--steps")

@@ -54,8 +54,10 @@ def with_ends(x: Tensor, margin: int) -> Tensor:
 
 def _library(x: Tensor, weight: Tensor, bias: Tensor | None, margin: int | None = None) -> Tensor:
     """By torch, for kernels of several frames; `margin` of zeros before and after the frames, None to keep them all."""
-    time, *space = (side // 2 for side in weight.shape[2:])
-    time = time if margin is None else margin
+    middle, *space = (side // 2 for side in weight.shape[2:])
+    time = middle if margin is None else margin
+    if x.shape[2] == 1 and time == middle:  # before and after a single frame are only zeros
+        return _framewise(x, weight[:, :, middle], bias)
     if _falls_off(x):
         return _in_halves(x, weight, bias, time)
     if _is_shorter(x, weight):
@@ -64,11 +66,11 @@ def _library(x: Tensor, weight: Tensor, bias: Tensor | None, margin: int | None 
 
 
 def _is_shorter(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch would give a wrong gradient of the weight: on a CPU, in bfloat16, for several frames, but fewer
-    than the kernel has. oneDNN then leaves values as they were in memory, often not finite (torch 2.13); with zeros
-    put before and after the frames it does not.
+    """Whether torch would give a wrong gradient of the weight: on a CPU, in bfloat16, for fewer frames than the kernel
+    has. oneDNN then leaves values as they were in memory, often not finite (torch 2.13; on a processor with AMX
+    even for a single frame); with zeros put before and after the frames it does not.
     """
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and 1 < x.shape[2] < weight.shape[2]
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.shape[2] < weight.shape[2]
 
 
 class _ToFew(torch.autograd.Function):

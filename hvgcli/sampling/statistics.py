@@ -26,7 +26,7 @@ PASSES = 8
 PASS_BATCH = 32  # 256 videos for a table of one length; HVG has 200 passes, each of a training batch of hundreds
 HORIZON = 4  # a recurrent level is measured to this many times its training length
 WINDOW = 2  # a convolutional level over an outline this many times as long
-LONG_SHARE = 4  # a table for any length is measured over longer videos, so it gets a share of the passes
+LONG_SHARE = 4  # above level 1, a table for any length takes this part of the passes: its videos are longer
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 """Name of a norm -> mean and variance, `(rows, C)` each."""
@@ -64,9 +64,13 @@ def norms(generator: nn.Module) -> Iterator[tuple[str, TimestepNorm]]:
             yield name, module
 
 
-def long_passes(passes: int) -> int:
-    """Passes for a table that serves any length."""
-    return max(1, passes // LONG_SHARE)
+def long_passes(passes: int, level: int) -> int:
+    """Passes for a table of a level that serves any length.
+
+    Level 1 takes all: its first frames have a row each, and begin with maps of few places, from a code alone. With 2
+    passes of 32 videos the first frame of hvg-mini had patches of foreign colours, with 8 none.
+    """
+    return passes if level == 1 else max(1, passes // LONG_SHARE)
 
 
 class Recorder:

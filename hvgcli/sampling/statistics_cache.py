@@ -92,7 +92,8 @@ def attach(
         if exact is not None:
             hierarchy.tables[number - 1].insert(0, exact)
     for number in _need_any_length(hierarchy, frames, sigma, levels):
-        table = find(hierarchy, number, 0, sigma, passes=long_passes(passes), batch=PASS_BATCH, warn=warn)
+        count = long_passes(passes, number)
+        table = find(hierarchy, number, 0, sigma, passes=count, batch=PASS_BATCH, warn=warn)
         if table is not None:
             hierarchy.tables[number - 1].append(table)
     return _need_any_length(hierarchy, frames, sigma, levels)
@@ -126,10 +127,10 @@ def measure_missing(
 ) -> None:
     """Measure tables for any length where `attach` found none, and keep them.
 
-    progress is called with 1 after each of `long_passes(passes)` passes of each such level.
+    progress is called with 1 after each of `long_passes(passes, level)` passes of each such level.
     """
-    count = long_passes(passes)
     for number in _need_any_length(hierarchy, frames, sigma, levels):
+        count = long_passes(passes, number)
         table = measure_any_length(hierarchy, number, sigma, passes=count, batch=batch, progress=progress)
         hierarchy.tables[number - 1].append(table)
         _keep(hierarchy.sha, number, table, count, batch, warn)

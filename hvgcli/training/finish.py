@@ -41,7 +41,7 @@ def total_passes(run: Run, passes: int) -> int:
         return 0
     if run.config.predictor:
         return len(DEVIATIONS) * passes
-    return len(SIGMAS) * (passes + (0 if run.config.one_length else long_passes(passes)))
+    return len(SIGMAS) * (passes + (0 if run.config.one_length else long_passes(passes, run.level)))
 
 
 def trained_hierarchy(run: Run, index: ClipIndex, device: torch.device) -> tuple[Hierarchy, int]:
@@ -124,7 +124,7 @@ def _tables_of_sigmas(
         moments = record(hierarchy, run.level, frames, sigma, passes=passes, progress=progress)
         tables.append(statistics.exact_table(sigma, moments))
         if not run.config.one_length:
-            long = long_passes(passes)
+            long = long_passes(passes, run.level)
             tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, progress=progress))
     return tables
 

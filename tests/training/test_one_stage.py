@@ -197,7 +197,7 @@ def test_a_trained_predictor_predicts(runs: dict[str, tuple[Trained, Path]]) -> 
 @pytest.mark.parametrize("kind", KINDS)
 def test_progress_of_the_end_is_announced_right(kind: str, runs: dict[str, tuple[Trained, Path]]) -> None:
     run, _ = runs[kind]
-    assert total_passes(run.run, 8) == (24 if kind == "predictor" else 2 * (8 + 2))
+    assert total_passes(run.run, 8) == (24 if kind == "predictor" else 2 * (8 + 8))
 
 
 @pytest.mark.parametrize(

@@ -230,5 +230,5 @@ def _attach(hierarchy: Hierarchy, frames: int, sigma: float, levels: int, output
     if not missing:
         return
     output.note(f"measuring standing statistics for sigma {sigma}, once for all")
-    with output.progress("statistics", total=len(missing) * long_passes(PASSES)) as advance:
+    with output.progress("statistics", total=sum(long_passes(PASSES, level) for level in missing)) as advance:
         statistics_cache.measure_missing(hierarchy, frames, sigma, levels, warn=output.warn, progress=advance)

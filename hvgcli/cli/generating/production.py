@@ -77,7 +77,7 @@ class Production:
         known = sorted({table.sigma for table in hierarchy.tables[missing[0] - 1]})
         hint = f" (they are there for sigma {', '.join(map(str, known))})" if known else ""
         self.output.note(f"measuring standing statistics for sigma {request.sigma}, once for all{hint}")
-        total = len(missing) * long_passes(passes)
+        total = sum(long_passes(passes, level) for level in missing)
         with self.output.progress("statistics", total=total) as advance:
             statistics_cache.measure_missing(
                 hierarchy, request.frames, request.sigma, request.levels, passes=passes, warn=warn, progress=advance
