@@ -7,6 +7,7 @@ from typing import NamedTuple
 from hvgcli.config import ModelConfig
 
 OURS, UNGROUNDED, BETWEEN = "ours", "ours, --no-ground", "ours, minterpolate between"
+WHOLE = "ours, --detail 1"
 
 
 class Factors(NamedTuple):

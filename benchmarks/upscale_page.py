@@ -5,7 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from upscale_factors import BETWEEN, OURS, UNGROUNDED, Factors
+from upscale_factors import BETWEEN, OURS, UNGROUNDED, WHOLE, Factors
+
+from hvgcli.sampling.upscale import DETAIL
 
 MEASURES = {"psnr": True, "ssim": True}  # whether more is better
 
@@ -132,6 +134,8 @@ def protocol(quality: dict[str, Any], times: Factors) -> str:
         f"compare them within a table only. Grounding is the mean of |{views}(result) - input| in 1/255. `grounded` "
         "is the correction that `hvg upscale` makes of its own result, applied to another method."
     )
+    if any(WHOLE in found["methods"] for found in quality["sets"].values()):
+        text += f" `{WHOLE}` adds all that the level adds to the plain enlargement, `{OURS}` {DETAIL:g} of it."
     if between:
         text += f" `{BETWEEN}` keeps our frames that have an input, and replaces those between by ffmpeg's."
     return text

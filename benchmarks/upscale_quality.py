@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from upscale_factors import BETWEEN, OURS, UNGROUNDED, Factors
+from upscale_factors import BETWEEN, OURS, UNGROUNDED, WHOLE, Factors
 from upscale_peer import bilinear, grounded, lanczos, minterpolate_between
 
 from hvgcli.data.clips import scan
@@ -108,6 +108,8 @@ def all_methods(level: Level, classes: bool, variants: bool) -> dict[str, Method
 
 def own_methods(level: Level, times: Factors, classes: bool, variants: bool) -> dict[str, Make]:
     methods = {OURS: ours(level), UNGROUNDED: ours(level, ground=False)}
+    if Enlarger(level).detail < 1:
+        methods[WHOLE] = ours(level, detail=1)
     if times.time > 1:
         methods[BETWEEN] = lambda low, label: minterpolate_between(methods[OURS](low, None), times)
     if classes:

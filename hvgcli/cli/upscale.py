@@ -71,6 +71,14 @@ def upscale(
     ] = None,
     seed: Annotated[int, _option("Of the noise, the same for the whole clip. Default: 0.")] = 0,
     sigma: Annotated[float | None, _option("Standard deviation of z. Default: the model's.")] = None,
+    detail: Annotated[
+        float | None,
+        _option(
+            "Share of what the level adds to a plain enlargement: 0 is safe and soft, 1 as sharp as it gets. "
+            "Default: 0.4.",
+            metavar="SHARE",
+        ),
+    ] = None,
     ground: Annotated[
         bool,
         _option("Make the result, downsampled, match the input; on by default.", "--ground/--no-ground"),
@@ -156,6 +164,7 @@ def upscale(
         labels=tuple(labels or ()),
         seed=values.parse_seeds(str(seed))[0],
         sigma=values.check_sigma(config.sigma if sigma is None else sigma),
+        detail=detail,
         ground=ground,
         start=values.parse_time("--start", start),
         end=values.parse_time("--end", end),

@@ -125,10 +125,21 @@ class Upsampler(nn.Module):
         total = low.shape[1] * self.times_time
         return self.advance(low, z, labels, UpsamplerState(), total, last=True)
 
-    def advance(self, low: Tensor, z: Tensor, labels: Labels, state: UpsamplerState, total: int, last: bool) -> Tensor:
+    def advance(
+        self,
+        low: Tensor,
+        z: Tensor,
+        labels: Labels,
+        state: UpsamplerState,
+        total: int,
+        last: bool,
+        *,
+        detail: float = 1.0,
+    ) -> Tensor:
         """Feed new input frames `(B, n, 3, d, d)`; returns the output frames now finished, perhaps none.
 
-        `total` is the number of output frames of the whole video, `last` says that no input follows.
+        `total` is the number of output frames of the whole video, `last` says that no input follows. Where the
+        level adds to the plain enlargement (`output_residual`), `detail` is the share that is added, 1 as trained.
         Each unit is one frame behind the one below it until the end, so the calls together return
         what one call with the whole video returns.
         """
@@ -156,7 +167,7 @@ class Upsampler(nn.Module):
         rgb = self.to_rgb(to_frames(self.norm(x, cond, self._rows(start, x, total))))
         video = to_video(torch.tanh(rgb.float() if rgb.dtype != torch.float64 else rgb), len(low))
         if base is not None:
-            video = (base + video).clamp(-1, 1)
+            video = (base + detail * video).clamp(-1, 1)
         return video
 
     def _rows(self, start: int, x: Tensor, total: int) -> Tensor | None:

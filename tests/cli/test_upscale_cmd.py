@@ -325,6 +325,7 @@ def test_a_clip_that_is_cut_off(upscale: Upscale, place: Path) -> None:
         ("--tile", "x"),
         ("--overlap", "99"),
         ("--sigma", "0"),
+        ("--detail", "2"),
         ("--start", "later"),
         ("--crf", "99"),
         ("--codec", "vp9", "-o", "out.mov"),

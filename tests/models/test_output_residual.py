@@ -51,6 +51,21 @@ def test_it_begins_as_the_linear_enlargement() -> None:
         assert torch.allclose(made[0, t], wanted, atol=1e-6)
 
 
+def test_detail_is_the_share_that_is_added() -> None:
+    low, z = clip(3) / 4, torch.ones(1, 5)
+    trained = upsampler(trained=True)
+    trained.to_rgb.weight.data.mul_(0.1)  # nothing is clamped
+
+    def made(detail: float) -> torch.Tensor:
+        return trained.advance(low, z, None, UpsamplerState(), 6, last=True, detail=detail)
+
+    plain, whole = upsampler(trained=False)(low, z, None), trained(low, z, None)
+    assert whole.abs().max() < 1
+    assert (whole - plain).abs().mean() > 0.01
+    for detail in (0, 0.3, 1):
+        assert torch.allclose(made(detail), plain + detail * (whole - plain), atol=1e-6)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6))
 def test_pieces_give_what_the_whole_gives(sizes: list[int]) -> None:

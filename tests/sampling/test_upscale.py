@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from real_models import make_working_model
 from small_networks import small_config, small_hierarchy
 
@@ -23,18 +26,26 @@ from hvgcli.sampling.applications import Application, plan_applications
 from hvgcli.sampling.grounding import GroundingError
 from hvgcli.sampling.hierarchy import Level, load, load_level
 from hvgcli.sampling.noise import latents
-from hvgcli.sampling.upscale import Enlarger, Images, class_weights, enlarge_alpha, from_pixels, to_pixels
+from hvgcli.sampling.upscale import DETAIL, Enlarger, Images, class_weights, enlarge_alpha, from_pixels, to_pixels
 
 SMALL_TIMES = [(1,), (2,), (3,)]
 
 
 @cache
-def level(times: tuple[int, ...] = (2,), num_classes: int = 3, unit: str = "separable") -> Level:
-    """8 -> 16 pixels, with random weights and made-up statistics for any length, at sigma 1."""
+def level(times: tuple[int, ...] = (2,), num_classes: int = 3, unit: str = "separable", adds: bool = False) -> Level:
+    """8 -> 16 pixels, with random weights and made-up statistics for any length, at sigma 1.
+
+    adds: whether it adds to the plain enlargement.
+    """
     config = small_config(times, num_classes=num_classes, frames=6, unit=unit)
+    if adds:
+        upper = replace(config.levels[1], multipliers=(2, 1, 1, 1), output_residual=True)
+        config = replace(config, levels=(config.levels[0], upper))
     made = small_hierarchy(config)
     generator = made.generators[-1]
     assert isinstance(generator, Upsampler)
+    if adds:  # else it begins with nothing to add
+        torch.nn.init.normal_(generator.to_rgb.weight, std=0.1, generator=torch.Generator().manual_seed(1))
     return Level(config, made.levels, generator, made.tables[-1])
 
 
@@ -86,6 +97,45 @@ def test_seed_class_and_sigma_matter() -> None:
     for index, result in enumerate(results):
         for other in results[:index]:
             assert np.abs(result.astype(int) - other.astype(int)).mean() > 1
+
+
+# ---- how much of the detail ----------------------------------------------------------------------
+
+
+def plain_frames(images: Images) -> Images:
+    """Every frame of 8x8 as 16x16, bilinear, with the mean of two neighbours between them; the last one is held."""
+    low = from_pixels(images, torch.device("cpu"))
+    between = (low + torch.cat((low[1:], low[-1:]))) / 2
+    both = torch.stack((low, between), dim=1).flatten(0, 1)
+    return to_pixels(F.interpolate(both, size=(16, 16), mode="bilinear", align_corners=False), images.dtype)
+
+
+@pytest.mark.parametrize("piece", [1, 4])
+def test_detail_is_the_share_of_what_the_level_adds(piece: int) -> None:
+    images = clip(5, 8, 8, np.uint16)
+
+    def made(**changes: float) -> NDArray[np.float64]:
+        enlarger = Enlarger(level(adds=True), sigma=1.0, ground=False, piece=piece, **changes)  # type: ignore[arg-type]
+        return enlarged(enlarger, images)[0].astype(float)
+
+    plain, whole = plain_frames(images).astype(float), made(detail=1)
+    assert np.abs(made(detail=0) - plain).max() <= 2
+    assert np.abs(whole - plain).mean() > 1000
+    halfway = np.abs(made() - (plain + DETAIL * (whole - plain)))
+    assert np.median(halfway) <= 2  # where the whole is not clamped
+    assert np.array_equal(made(), made(detail=DETAIL))
+
+
+def test_a_level_that_makes_the_whole_picture_has_no_share() -> None:
+    assert Enlarger(level()).detail == Enlarger(level(), detail=1).detail == 1
+    with pytest.raises(UsageError, match=r"--detail 0\.5 .*level 2 .*whole picture"):
+        Enlarger(level(), detail=0.5)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_is_from_0_to_1(share: float) -> None:
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        Enlarger(level(adds=True), detail=share)
 
 
 # ---- parts, pieces, batches ----------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Request:
     labels: tuple[int, ...]
     seed: int
     sigma: float
+    detail: float | None
     ground: bool
     start: Fraction | None
     end: Fraction | None
@@ -121,6 +122,7 @@ class Upscaling:
             labels=request.labels,
             seed=request.seed,
             sigma=request.sigma,
+            detail=request.detail,
             tile=request.tile,
             overlap=request.overlap,
             batch=request.batch_size,
@@ -168,6 +170,7 @@ class Upscaling:
             "classes": list(request.labels),
             "seed": request.seed,
             "sigma": request.sigma,
+            "detail": enlarger.detail,
             "ground": request.ground,
             "overlap": request.overlap,
             "chunk": enlarger.piece,
@@ -190,6 +193,7 @@ class Upscaling:
             "class": ",".join(self.level.config.class_names()[label] for label in self.request.labels) or None,
             "seed": self.request.seed,
             "sigma": self.request.sigma,
+            "detail": enlarger.detail,
             "grounded": self.request.ground,
             "command": shlex.join(self._command(enlarger, item, target)),
         }
@@ -202,6 +206,7 @@ class Upscaling:
         words += ["--level", str(self.level.number), "--times-space", str(enlarger.times_space)]
         words += ["--times-time", str(enlarger.times_time), "--seed", str(request.seed), "--sigma", repr(request.sigma)]
         words += ["--class", ",".join(str(label) for label in request.labels)] if request.labels else []
+        words += ["--detail", repr(enlarger.detail)]
         words += [] if request.ground else ["--no-ground"]
         for name, value in (("--start", request.start), ("--end", request.end), ("--crf", request.crf)):
             words += [] if value is None else [name, f"{float(value):.9g}"]
