@@ -47,7 +47,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = small_config((2, 1), sizes=(8, 16, 64), num_classes=2)
-    return make_working_model(tmp_path_factory.mktemp("models") / "small", config=replace(config, classes=("a", "b")))
+    levels = (*config.levels[:2], replace(config.levels[2], output_residual=True))  # the last one adds to its input
+    config = replace(config, levels=levels, classes=("a", "b"))
+    return make_working_model(tmp_path_factory.mktemp("models") / "small", config=config)
 
 
 # ---- peers -----------------------------------------------------------------------------------------
@@ -180,7 +182,9 @@ def test_quality_of_each_level_is_kept_apart(take: Callable[..., Any], tmp_path:
     assert page.count("#### drawn: 4 windows of 2 takes") == 2
     assert {key: tuple(both[key]["factors"].values()) for key in BOTH} == BOTH
     shared = {"ours", "ours, --no-ground", "ours, --class of the clip"}
+    assert "`ours, --detail 1` adds all that the level adds to the plain enlargement, `ours` 0.4 of it" in page
     assert set(both["level 3"]["quality"]["sets"]["drawn"]["methods"]) == shared | {
+        "ours, --detail 1",
         "lanczos",
         "lanczos, grounded",
         "bilinear",
