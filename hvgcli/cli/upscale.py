@@ -154,9 +154,10 @@ def upscale(
         if value is not None:
             values.check_count(name, value)
 
-    from hvgcli.cli.upscaling import run as upscaling  # from here on torch is needed
+    from hvgcli.cli.upscaling.request import Request  # from here on torch is needed
+    from hvgcli.cli.upscaling.run import Upscaling
 
-    request = upscaling.Request(
+    request = Request(
         model=model,
         level=level,
         times_space=times_space,
@@ -181,7 +182,7 @@ def upscale(
         dtype=dtype,
     )
     output = make_output(as_json=as_json, quiet=quiet, no_progress=no_progress)
-    work = upscaling.Upscaling(request, folder, output)
+    work = Upscaling(request, folder, output)
     if dry_run:
         work.show_plans(inputs, output_path)
     else:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from hvgcli import __version__
 from hvgcli.cli.generating.making import BASE_BYTES
 from hvgcli.cli.generating.production import device_name
 from hvgcli.cli.output import Output
@@ -30,47 +27,19 @@ from hvgcli.cli.upscaling.files import (
     scratch_folder,
     target_of,
 )
+from hvgcli.cli.upscaling.request import Request, provenance, settings
 from hvgcli.errors import HvgError, MediaError, OutputExistsError, PartialFailure, UsageError
-from hvgcli.hub import DEFAULT_MODEL, available
 from hvgcli.runtime import choose_device, has_fast_bfloat16
 from hvgcli.sampling.hierarchy import Level, load_level
 from hvgcli.sampling.upscale import Enlarger
 from hvgcli.sampling.upscale_job import Done, Job
-from hvgcli.video.encoding import Codec, Encoding, Kind, clock_of, stored_colour
+from hvgcli.video.encoding import Encoding, Kind, clock_of, stored_colour
 from hvgcli.video.footage import Footage, examine
 from hvgcli.video.remux import send
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 GROUNDED = 1 / 255  # what is promised of the mean error, in [0, 1] units
 TRIAL_FRAMES = 8  # source frames that --dry-run enlarges to know how fast this machine is
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of every input. None = the level's, the model's or the input's own."""
-
-    model: str
-    level: int | None
-    times_space: int | None
-    times_time: int | None
-    labels: tuple[int, ...]
-    seed: int
-    sigma: float
-    detail: float | None
-    ground: bool
-    start: Fraction | None
-    end: Fraction | None
-    rate: Fraction | None
-    codec: Codec | None
-    crf: int | None
-    audio: bool
-    metadata: bool
-    tile: int | None
-    overlap: int | None
-    chunk: int | None
-    batch_size: int | None
-    device: str
-    dtype: str
 
 
 def chosen_frames(footage: Footage, start: Fraction | None, end: Fraction | None) -> range:
@@ -134,7 +103,7 @@ class Upscaling:
     # ---- one input -------------------------------------------------------------------------------
 
     def job(self, footage: Footage, item: Item, target: Path, kind: Kind, folder: Path | None = None) -> Job:
-        enlarger = self.enlarger(footage)
+        request, enlarger = self.request, self.enlarger(footage)
         height, width = (side * enlarger.times_space for side in footage.size)
         encoding = Encoding(
             kind=kind,
@@ -145,73 +114,21 @@ class Upscaling:
             colour=stored_colour(footage.colour, kind),
             aspect=footage.aspect,
             alpha=footage.alpha,
-            codec=self.request.codec,
-            crf=self.request.crf,
+            codec=request.codec,
+            crf=request.crf,
         )
         return Job(
             footage,
             target,
             enlarger,
             encoding,
-            frames=chosen_frames(footage, self.request.start, self.request.end),
-            settings=self._settings(enlarger),
-            audio=self.request.audio,
-            provenance=self._provenance(enlarger, item, target) if self.request.metadata else None,
+            frames=chosen_frames(footage, request.start, request.end),
+            settings=settings(request, self.level, enlarger),
+            audio=request.audio,
+            provenance=provenance(request, self.level, enlarger, item.name, target) if request.metadata else None,
             folder=folder,
             identity=item.identity(),
         )
-
-    def _settings(self, enlarger: Enlarger) -> dict[str, Any]:
-        request = self.request
-        return {
-            "level": self.level.number,
-            "times_space": enlarger.times_space,
-            "times_time": enlarger.times_time,
-            "classes": list(request.labels),
-            "seed": request.seed,
-            "sigma": request.sigma,
-            "detail": enlarger.detail,
-            "ground": request.ground,
-            "overlap": request.overlap,
-            "chunk": enlarger.piece,
-            "tiles": enlarger.batch,
-            "dtype": str(self.precision).removeprefix("torch."),
-            "device": self.level.device.type,
-            "audio": request.audio,
-        }
-
-    def _provenance(self, enlarger: Enlarger, item: Item, target: Path) -> dict[str, Any]:
-        name = self.request.model if self.request.model in available() else self.level.config.name
-        return {
-            "model": name,
-            "sha": self.level.sha,
-            "version": __version__,
-            "source": item.name,
-            "level": self.level.number,
-            "times_space": enlarger.times_space,
-            "times_time": enlarger.times_time,
-            "class": ",".join(self.level.config.class_names()[label] for label in self.request.labels) or None,
-            "seed": self.request.seed,
-            "sigma": self.request.sigma,
-            "detail": enlarger.detail,
-            "grounded": self.request.ground,
-            "command": shlex.join(self._command(enlarger, item, target)),
-        }
-
-    def _command(self, enlarger: Enlarger, item: Item, target: Path) -> list[str]:
-        """The command that makes the file again, from the source of that name."""
-        request = self.request
-        words = ["hvg", "upscale", item.name, "-o", target.name]
-        words += ["--model", request.model] if request.model != DEFAULT_MODEL else []
-        words += ["--level", str(self.level.number), "--times-space", str(enlarger.times_space)]
-        words += ["--times-time", str(enlarger.times_time), "--seed", str(request.seed), "--sigma", repr(request.sigma)]
-        words += ["--class", ",".join(str(label) for label in request.labels)] if request.labels else []
-        words += ["--detail", repr(enlarger.detail)]
-        words += [] if request.ground else ["--no-ground"]
-        for name, value in (("--start", request.start), ("--end", request.end), ("--crf", request.crf)):
-            words += [] if value is None else [name, f"{float(value):.9g}"]
-        words += ["--codec", request.codec] if request.codec else []
-        return words + ([] if request.audio else ["--no-audio"])
 
     # ---- all of them -----------------------------------------------------------------------------
 
