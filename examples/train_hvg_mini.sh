@@ -5,7 +5,7 @@
 #
 # CLIPS is the data folder (or set HVG_DATA), RUNS where the runs are kept (runs/ by default), PRESET hvg-mini or a
 # file like it. STANDING are the steps of the last part of levels 2 and 3, with the statistics that samples are made
-# with (500; 0 leaves it out). With examples/hvg_mini_hour.json and 60 it is an hour of a core instead of several.
+# with (500; 0 leaves it out). With examples/hvg_mini_hour.json and 60 it takes seventy minutes of a core, not many hours.
 # Every step can be stopped at any time; the same command goes on where it stopped.
 set -euo pipefail
 data=${1:-${HVG_DATA:?give a folder of class folders of clips, or set HVG_DATA}}
