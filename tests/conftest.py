@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads in all as without workers; before torch is imported
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 import pytest
 from patterns import moving_pattern
