@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ def pass_piece(hierarchy: Hierarchy, batch: int, budget: int = 1 << 22) -> int:
     return max(1, budget // frame)
 
 
-@torch.inference_mode()
 def record(
     hierarchy: Hierarchy,
     level: int,
@@ -41,12 +40,20 @@ def record(
     progress is called with 1 after each pass. `ConfigError` where the model does not make this length.
     """
     hierarchy.config.require_length(frames)
-    generators: list[Generator] = hierarchy.generators[:level]
     if level > 1:
         prepare(hierarchy, level_frames(hierarchy, frames, level)[level - 2], sigma, level - 1)
+    return _record(hierarchy, level, [frames] * passes, sigma, batch, progress)
+
+
+@torch.inference_mode()
+def _record(
+    hierarchy: Hierarchy, level: int, lengths: Sequence[int], sigma: float, batch: int, progress: Progress | None
+) -> statistics.Moments:
+    """Pooled moments of level `level` over a pass for each of `lengths`, in frames at that level."""
+    generators: list[Generator] = hierarchy.generators[:level]
     config = hierarchy.config
-    with Recorder(generators[-1], frames) as recorder:
-        for number in range(passes):
+    with Recorder(generators[-1], max(lengths)) as recorder:
+        for number, frames in enumerate(lengths):
             seeds = [-1 - number * batch - i for i in range(batch)]  # apart from the seeds that users give
             labels = random_labels(seeds, config.num_classes).to(hierarchy.device) if config.conditional else None
             zs = [seed_codes(hierarchy, seeds, n, sigma, labels) for n in range(1, level + 1)]
@@ -79,21 +86,27 @@ def measure_any_length(
     *,
     passes: int = PASSES,
     batch: int = PASS_BATCH,
+    short: int = 0,
     progress: Progress | None = None,
 ) -> StandingTable:
     """A table of level `level` for any length that it makes.
 
     A recurrent level is measured over `HORIZON` times the training length of the outline, a convolutional
     one over `WINDOW` times: beyond that it only repeats itself. One with attention makes its own length only.
+    Level 1 has `short` more passes over its training length: see `statistics.Passes`.
     """
+    assert level == 1 or not short
     generator, config = hierarchy.generators[level - 1], hierarchy.config
     outline = config.levels[0].frames
     factor = config.frame_factor(level)
     if config.one_length:
-        moments = record(hierarchy, level, outline, sigma, passes=passes, batch=batch, progress=progress)
+        moments = record(hierarchy, level, outline, sigma, passes=passes + short, batch=batch, progress=progress)
         return statistics.exact_table(sigma, moments)
     frames = (HORIZON if generator.recurrent else WINDOW) * outline * factor
-    moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
+    if short:
+        moments = _record(hierarchy, level, [outline] * short + [frames] * passes, sigma, batch, progress)
+    else:
+        moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
     tail = end_reach(hierarchy, level)  # 0 for a recurrent level
     return statistics.any_length_table(sigma, moments, period=factor, tail=tail, stretch=outline * factor)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ PASSES = 8
 PASS_BATCH = 32  # 256 videos for a table of one length; HVG has 200 passes, each of a training batch of hundreds
 HORIZON = 4  # a recurrent level is measured to this many times its training length
 WINDOW = 2  # a convolutional level over an outline this many times as long
-LONG_SHARE = 4  # above level 1, a table for any length takes this part of the passes: its videos are longer
+LONG_SHARE = 4  # a table for any length takes this part of the passes over longer videos
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 """Name of a norm -> mean and variance, `(rows, C)` each."""
@@ -64,22 +64,38 @@ def norms(generator: nn.Module) -> Iterator[tuple[str, TimestepNorm]]:
             yield name, module
 
 
-def long_passes(passes: int, level: int) -> int:
-    """Passes for a table of a level that serves any length.
+class Passes(NamedTuple):
+    """How many videos a table that serves any length is measured over, in batches."""
 
-    Level 1 takes all: its first frames have a row each, and begin with maps of few places, from a code alone. With 2
-    passes of 32 videos the first frame of hvg-mini had patches of foreign colours, with 8 none.
-    """
-    return passes if level == 1 else max(1, passes // LONG_SHARE)
+    long: int
+    """Longer than in training."""
+    short: int
+    """As long as in training."""
+
+    @classmethod
+    def of(cls, passes: int, level: int) -> Passes:
+        """A `LONG_SHARE`th of `passes`, and at level 1 short ones for the rest.
+
+        Level 1 makes its first frames from maps of few places, and those from a code alone: with 2 passes of 32 videos
+        the first frame of hvg-mini had patches of foreign colours, with 8 none.
+        """
+        long = max(1, passes // LONG_SHARE)
+        return cls(long, passes - long if level == 1 else 0)
+
+    @property
+    def total(self) -> int:
+        return self.long + self.short
 
 
 class Recorder:
-    """Pools the moments of many passes: equal weights, float64 (law of total variance)."""
+    """Pools the moments of many passes: equal weights, float64 (law of total variance).
+
+    Passes may be shorter than `frames`: each frame has the moments of those that reach it.
+    """
 
     def __init__(self, generator: nn.Module, frames: int) -> None:
         self.generator = generator
-        self.frames = frames
-        self.passes = 0
+        self.passes = torch.zeros(frames, dtype=torch.float64)  # that reached each frame
         self.sums = {
             name: torch.zeros(3, frames, norm.channels, dtype=torch.float64) for name, norm in norms(generator)
         }
@@ -107,14 +123,14 @@ class Recorder:
 
     def end_pass(self) -> None:
         """A video is over: the next frame that a norm sees is frame 0."""
-        assert all(count == self.frames for count in self._next.values())
+        (frames,) = set(self._next.values())
         self._next = dict.fromkeys(self.sums, 0)
-        self.passes += 1
+        self.passes[:frames] += 1
 
     def moments(self) -> Moments:
         pooled = {}
         for name, sums in self.sums.items():
-            mean, square, var = sums / self.passes
+            mean, square, var = sums / self.passes[:, None]
             pooled[name] = (mean.float(), (var + square - mean.square()).float())
         return pooled
 

@@ -15,7 +15,7 @@ from hvgcli.errors import MediaError, WeightsError
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress, level_frames, missing_statistics
 from hvgcli.sampling.measure import measure_any_length, record
-from hvgcli.sampling.statistics import PASS_BATCH, PASSES, StandingTable, long_passes
+from hvgcli.sampling.statistics import PASS_BATCH, PASSES, Passes, StandingTable
 
 CLASS_MODE = "uniform"
 
@@ -92,7 +92,7 @@ def attach(
         if exact is not None:
             hierarchy.tables[number - 1].insert(0, exact)
     for number in _need_any_length(hierarchy, frames, sigma, levels):
-        count = long_passes(passes, number)
+        count = Passes.of(passes, number).total
         table = find(hierarchy, number, 0, sigma, passes=count, batch=PASS_BATCH, warn=warn)
         if table is not None:
             hierarchy.tables[number - 1].append(table)
@@ -127,13 +127,13 @@ def measure_missing(
 ) -> None:
     """Measure tables for any length where `attach` found none, and keep them.
 
-    progress is called with 1 after each of `long_passes(passes, level)` passes of each such level.
+    progress is called with 1 after each of `Passes.of(passes, level).total` passes of each such level.
     """
     for number in _need_any_length(hierarchy, frames, sigma, levels):
-        count = long_passes(passes, number)
-        table = measure_any_length(hierarchy, number, sigma, passes=count, batch=batch, progress=progress)
+        long, short = count = Passes.of(passes, number)
+        table = measure_any_length(hierarchy, number, sigma, passes=long, short=short, batch=batch, progress=progress)
         hierarchy.tables[number - 1].append(table)
-        _keep(hierarchy.sha, number, table, count, batch, warn)
+        _keep(hierarchy.sha, number, table, count.total, batch, warn)
 
 
 def measure_level(

@@ -22,7 +22,7 @@ from hvgcli.sampling import hierarchy as hierarchies
 from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Progress
 from hvgcli.sampling.measure import measure_any_length, record, record_predictor
-from hvgcli.sampling.statistics import PASS_BATCH, StandingTable, long_passes
+from hvgcli.sampling.statistics import PASS_BATCH, Passes, StandingTable
 from hvgcli.training import standing
 from hvgcli.training.batches import BatchSource
 from hvgcli.training.code_prior import fit_code_prior
@@ -41,7 +41,7 @@ def total_passes(run: Run, passes: int) -> int:
         return 0
     if run.config.predictor:
         return len(DEVIATIONS) * passes
-    return len(SIGMAS) * (passes + (0 if run.config.one_length else long_passes(passes, run.level)))
+    return len(SIGMAS) * (passes + (0 if run.config.one_length else Passes.of(passes, run.level).total))
 
 
 def trained_hierarchy(run: Run, index: ClipIndex, device: torch.device) -> tuple[Hierarchy, int]:
@@ -124,8 +124,9 @@ def _tables_of_sigmas(
         moments = record(hierarchy, run.level, frames, sigma, passes=passes, progress=progress)
         tables.append(statistics.exact_table(sigma, moments))
         if not run.config.one_length:
-            long = long_passes(passes, run.level)
-            tables.append(measure_any_length(hierarchy, run.level, sigma, passes=long, progress=progress))
+            long, short = Passes.of(passes, run.level)
+            table = measure_any_length(hierarchy, run.level, sigma, passes=long, short=short, progress=progress)
+            tables.append(table)
     return tables
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from small_networks import made_up_table, small_config, small_hierarchy
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from hvgcli.sampling import statistics
 from hvgcli.sampling.hierarchy import Hierarchy, Sample, generate, level_frames, missing_statistics, prepare
 from hvgcli.sampling.measure import end_reach, measure_any_length, record
 from hvgcli.sampling.noise import latents, random_labels
-from hvgcli.sampling.statistics import HORIZON, Moments, Recorder, StandingTable
+from hvgcli.sampling.statistics import HORIZON, Moments, Passes, Recorder, StandingTable
 from hvgcli.sampling.unroll import join, unroll
 
 
@@ -57,6 +59,46 @@ def test_recorded_moments_are_those_of_all_passes_together() -> None:
         assert mean.shape == (5, norm.channels)
         torch.testing.assert_close(mean.double(), values.mean(2), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(var.double(), values.var(2, unbiased=False), rtol=1e-4, atol=1e-5)
+
+
+def test_a_frame_has_the_moments_of_the_passes_that_reach_it() -> None:
+    outline = small_hierarchy(small_config(())).generators[0]
+    lengths = (2, 5, 3)
+    heard_by_pass = []
+    with Recorder(outline, 5) as recorder, torch.no_grad():
+        for number, frames in enumerate(lengths):
+            seeds = [10 * number, 10 * number + 1]
+            with listen(outline) as heard:
+                for _ in unroll([outline], [latents(seeds, 1, 5)], random_labels(seeds, 3), frames, piece=2):
+                    pass
+            recorder.end_pass()
+            heard_by_pass.append({name: torch.cat(parts, dim=1) for name, parts in heard.items()})  # (B, T, C, H, W)
+    for name, (mean, var) in recorder.moments().items():
+        for t in range(5):
+            seen = [heard[name][:, t] for heard in heard_by_pass if t < heard[name].shape[1]]
+            values = torch.stack(seen).transpose(0, 2).flatten(1)  # (C, everything that was seen at t)
+            torch.testing.assert_close(mean[t].double(), values.mean(1), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(var[t].double(), values.var(1, unbiased=False), rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(1, 200), st.integers(1, 3))
+def test_passes_are_split_into_long_and_short_ones(passes: int, level: int) -> None:
+    made = Passes.of(passes, level)
+    assert made.long == max(1, passes // 4)
+    assert made.total == (passes if level == 1 else made.long)
+
+
+def test_short_passes_make_the_first_rows_surer_and_no_others() -> None:
+    made = small_hierarchy(small_config(()))
+    done: list[int] = []
+    both = measure_any_length(made, 1, 1.0, passes=1, short=2, batch=2, progress=done.append)
+    assert done == [1, 1, 1]
+    outline = made.config.levels[0].frames
+    assert both.layout == measure_any_length(made, 1, 1.0, passes=1, batch=2).layout
+    shorter = record(made, 1, outline, 1.0, passes=3, batch=2)  # the same three batches
+    for name, (mean, var) in both.moments.items():
+        torch.testing.assert_close(mean[:outline], shorter[name][0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(var[:outline], shorter[name][1], rtol=1e-4, atol=1e-5)
 
 
 def make_moments(rows: int, channels: int = 2) -> Moments:

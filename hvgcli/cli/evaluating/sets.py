@@ -25,7 +25,7 @@ from hvgcli.runtime import choose_half
 from hvgcli.sampling import statistics_cache
 from hvgcli.sampling.hierarchy import Hierarchy, load
 from hvgcli.sampling.predict import Draw
-from hvgcli.sampling.statistics import PASSES, long_passes
+from hvgcli.sampling.statistics import PASSES, Passes
 
 RATES_APART = Fraction(3, 2)  # from which on the rates of both sets are told
 WORKERS = 2  # threads that decode real clips
@@ -230,5 +230,5 @@ def _attach(hierarchy: Hierarchy, frames: int, sigma: float, levels: int, output
     if not missing:
         return
     output.note(f"measuring standing statistics for sigma {sigma}, once for all")
-    with output.progress("statistics", total=sum(long_passes(PASSES, level) for level in missing)) as advance:
+    with output.progress("statistics", total=sum(Passes.of(PASSES, level).total for level in missing)) as advance:
         statistics_cache.measure_missing(hierarchy, frames, sigma, levels, warn=output.warn, progress=advance)

@@ -16,7 +16,7 @@ from hvgcli.runtime import choose_device, choose_half
 from hvgcli.sampling import statistics_cache
 from hvgcli.sampling.hierarchy import Hierarchy, level_frames, load
 from hvgcli.sampling.render import stream
-from hvgcli.sampling.statistics import described_tables, long_passes
+from hvgcli.sampling.statistics import Passes, described_tables
 from hvgcli.video import Frames
 
 
@@ -77,7 +77,7 @@ class Production:
         known = sorted({table.sigma for table in hierarchy.tables[missing[0] - 1]})
         hint = f" (they are there for sigma {', '.join(map(str, known))})" if known else ""
         self.output.note(f"measuring standing statistics for sigma {request.sigma}, once for all{hint}")
-        total = sum(long_passes(passes, level) for level in missing)
+        total = sum(Passes.of(passes, level).total for level in missing)
         with self.output.progress("statistics", total=total) as advance:
             statistics_cache.measure_missing(
                 hierarchy, request.frames, request.sigma, request.levels, passes=passes, warn=warn, progress=advance
