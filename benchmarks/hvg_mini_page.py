@@ -50,7 +50,7 @@ def page(result: Found) -> str:
         + ".",
         "",
         *asked(parts, model, other),
-        *equal_time(parts, beside, other),
+        *equal_time(parts, beside, other, protocol["seconds"]),
         *all_distances(result),
         *truncated(parts, model),
         *classes(parts, [model, *beside, other]),
@@ -126,17 +126,26 @@ def divided(parts: Found, name: str, other: str) -> Iterable[tuple[str, list[flo
         yield f"{DISTANCES[key]} on 48 frames, divided by that of {other}", ratio
 
 
-def equal_time(parts: Found, models: Iterable[str], other: str) -> list[str]:
-    """(a) of the other models of the table."""
+def equal_time(parts: Found, models: Iterable[str], other: str, seconds: Found) -> list[str]:
+    """(a) of the other models of the table, and for how long they were trained."""
     rows = [
-        (model, what, sigma.split()[1], spanned(ratio), verdict(ratio[0] <= RATIO))
+        (model, times(seconds, model, other), what, sigma.split()[1], spanned(ratio), verdict(ratio[0] <= RATIO))
         for model in models
         for sigma in sigmas(parts, model)
         for what, ratio in divided(parts, f"{model}, {sigma}", other)
     ]
     if not rows:
         return []
-    return ["Beside it:", "", *table(("model", "criterion (a)", "sigma", "measured", "holds"), rows)]
+    first = next(iter(seconds))
+    lead = f"{first} was trained {times(seconds, first, other)} times as long as {other}. Beside it:"
+    head = ("model", f"training, by that of {other}", "criterion (a)", "sigma", "measured", "holds")
+    return [lead, "", *table(head, rows)]
+
+
+def times(seconds: Found, model: str, other: str) -> str:
+    """How long a model was trained, by the time of another; ? where that is not known."""
+    own, theirs = seconds[model], seconds[other]
+    return number(own / theirs) if own and theirs else "?"
 
 
 # ---- distances -------------------------------------------------------------------------------------

@@ -285,7 +285,8 @@ def test_a_whole_table_and_again(
     for line in (
         "one, sigma 0.5 | 4 |",
         "short, sigma 0.5 | 4 |",
-        "| short | FVD on 48 frames, divided",
+        "one was trained ? times as long as two. Beside it:",
+        "| short | ? | FVD on 48 frames, divided",
         "training clips | 4 |",
         "noise | 4 |",
         "frozen | 4 |",
