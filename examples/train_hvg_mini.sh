@@ -5,7 +5,8 @@
 #
 # CLIPS is the data folder (or set HVG_DATA), RUNS where the runs are kept (runs/ by default), PRESET hvg-mini or a
 # file like it. STANDING are the steps of the last part of levels 2 and 3, with the statistics that samples are made
-# with (500; 0 leaves it out). With examples/hvg_mini_hour.json and 60 it takes seventy minutes of a core, not many hours.
+# with (500; 0 leaves it out). With examples/hvg_mini_hour.json and 0 it takes about an hour of a core, not many: an
+# outline as good as that gives, and levels above that only enlarge.
 # Every step can be stopped at any time; the same command goes on where it stopped.
 set -euo pipefail
 data=${1:-${HVG_DATA:?give a folder of class folders of clips, or set HVG_DATA}}

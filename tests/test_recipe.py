@@ -67,11 +67,11 @@ def test_the_recipe_makes_a_model_of_clips_alone(tmp_path: Path, make_clip: Call
 
 
 def test_the_hour_is_the_recipe_with_fewer_steps() -> None:
-    """Levels of the same shapes: only then is it a comparison of times."""
+    """Levels of the same shapes: only then is it a comparison of times. Steps count by their videos."""
     hour, whole = find_preset(str(HOUR)), find_preset("hvg-mini")
     assert [(level.frames, level.resolution, level.stride, level.widths) for level in hour.model.hierarchy] == [
         (level.frames, level.resolution, level.stride, level.widths) for level in whole.model.hierarchy
     ]
-    steps = [[training.steps for training in preset.training] for preset in (hour, whole)]
-    assert all(4 * few <= many for few, many in zip(*steps, strict=True))
+    videos = [[training.steps * training.batch_size for training in preset.training] for preset in (hour, whole)]
+    assert all(3 * few <= many for few, many in zip(*videos, strict=True))
     assert json.loads(HOUR.read_text())["model"]["name"] == hour.model.name == "hvg-mini-hour"
