@@ -115,8 +115,8 @@ def truncation(sets: Sets, model: str, sigmas: Sequence[float]) -> Found:
     found: Found = {}
     for name, make in fakes.items():
         fake = sets.gather(make(), parts=True)
-        scores = {key: spaces(real, fake, axes)[key] for key in ("fvd", "fvd_pca64")}
-        found[name] = {key: score(all_rows(real.takes), all_rows(fake.takes)) for key, score in scores.items()}
+        scores, rows = spaces(real, fake, axes), (all_rows(real.takes), all_rows(fake.takes))
+        found[name] = {key: scores[key](*rows) for key in ("fvd", "fvd_pca64")}
         near = min(NEIGHBOURS, len(real) - 1, len(fake) - 1)
         found[name] |= prdc(real.table["video"], fake.table["video"], near)
     return found

@@ -259,7 +259,7 @@ def pages(trainings: Trainings, scores: Scores) -> str:
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line; `arguments` are the program's own by default."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common(made, runs="runs/ablation-aids", passes=8, num=264)
+    add_common(made, runs="runs/ablation-aids", num=264)
     made.add_argument("--steps", type=int, default=300, help="of reconstruction alone")
     made.add_argument("--adversary-steps", type=int, default=150, help="with discriminators, after those")
     made.add_argument("--arms", type=_arms, default=list(ARMS), help=f"some of {','.join(ARMS)}; all by default")

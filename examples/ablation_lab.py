@@ -33,6 +33,7 @@ from hvgcli.metrics.networks import FeatureNetwork, resolve  # noqa: E402
 from hvgcli.metrics.videos import RealVideos  # noqa: E402
 from hvgcli.metrics.windows import Sampling  # noqa: E402
 from hvgcli.sampling.hierarchy import Hierarchy, load  # noqa: E402
+from hvgcli.sampling.statistics import PASSES  # noqa: E402
 
 SIGMA = 1.0  # HVG appendix H: metrics are taken without truncation
 SIZE, STRIDE = 32, 1  # of the videos that all models of a lab make, where it is not told otherwise
@@ -221,17 +222,17 @@ def parser(about: str | None, names: Iterable[str], *, steps_of: str) -> argpars
     """The command line of the ablations of whole models: NAME DATA and their options."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("name", choices=list(names))
-    add_common(made, runs="runs/ablation", passes=8, num=720)
+    add_common(made, runs="runs/ablation", num=720)
     made.add_argument("--outline-steps", type=int, default=1000, help="of level 1 of the hierarchy")
     made.add_argument("--steps", type=int, default=600, help=steps_of)
     return made
 
 
-def add_common(made: argparse.ArgumentParser, *, runs: str, passes: int, num: int) -> None:
+def add_common(made: argparse.ArgumentParser, *, runs: str, num: int) -> None:
     """DATA and the options that a `Lab` reads, with these defaults."""
     made.add_argument("data", type=Path)
     made.add_argument("--runs", type=Path, default=Path(runs), help="where runs are kept")
     made.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where the table goes")
-    made.add_argument("--passes", type=int, default=passes, help="for standing statistics")
+    made.add_argument("--passes", type=int, default=PASSES, help="for standing statistics")
     made.add_argument("--num", type=int, default=num, help="videos, at most")
     made.add_argument("--features", default="frames", help="frames, i3d, or a TorchScript file")

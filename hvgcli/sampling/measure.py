@@ -40,8 +40,6 @@ def record(
     progress is called with 1 after each pass. `ConfigError` where the model does not make this length.
     """
     hierarchy.config.require_length(frames)
-    if level > 1:
-        prepare(hierarchy, level_frames(hierarchy, frames, level)[level - 2], sigma, level - 1)
     return _record(hierarchy, level, [frames] * passes, sigma, batch, progress)
 
 
@@ -50,6 +48,8 @@ def _record(
     hierarchy: Hierarchy, level: int, lengths: Sequence[int], sigma: float, batch: int, progress: Progress | None
 ) -> statistics.Moments:
     """Pooled moments of level `level` over a pass for each of `lengths`, in frames at that level."""
+    if level > 1:
+        prepare(hierarchy, level_frames(hierarchy, max(lengths), level)[level - 2], sigma, level - 1)
     generators: list[Generator] = hierarchy.generators[:level]
     config = hierarchy.config
     with Recorder(generators[-1], max(lengths)) as recorder:
@@ -103,10 +103,7 @@ def measure_any_length(
         moments = record(hierarchy, level, outline, sigma, passes=passes + short, batch=batch, progress=progress)
         return statistics.exact_table(sigma, moments)
     frames = (HORIZON if generator.recurrent else WINDOW) * outline * factor
-    if short:
-        moments = _record(hierarchy, level, [outline] * short + [frames] * passes, sigma, batch, progress)
-    else:
-        moments = record(hierarchy, level, frames, sigma, passes=passes, batch=batch, progress=progress)
+    moments = _record(hierarchy, level, [outline] * short + [frames] * passes, sigma, batch, progress)
     tail = end_reach(hierarchy, level)  # 0 for a recurrent level
     return statistics.any_length_table(sigma, moments, period=factor, tail=tail, stretch=outline * factor)
 

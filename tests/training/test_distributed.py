@@ -79,18 +79,20 @@ def difference(ours: dict[str, Tensor], theirs: dict[str, Tensor], start: str) -
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_train_as_one(name: str, two: list[dict[str, Tensor]]) -> None:
-    """HVG on N GPUs is HVG on one: losses, outputs and weights after five steps.
+    """HVG on N GPUs is HVG on one: losses, outputs and weights after five steps (three in float32).
 
     Weights are not compared in float32: biases before a batch norm have no true gradient, and Adam makes
-    whole steps of its rounding. The rest is compared loosely there, since rounding grows tenfold in a step.
+    whole steps of its rounding. Where that is of a gradient that is nearly none, it is seen in the output.
     """
     one = train(CASES[name], World())
-    exact = CASES[name].dtype == torch.float64
+    bounds = {"metrics": 1e-4, "output": 1e-2}
+    if CASES[name].dtype == torch.float64:
+        bounds = dict.fromkeys(("metrics", "output", "weights"), 1e-8)
     for results in two:
         ours = of(results, name)
         assert ours["output"].dtype == CASES[name].dtype
-        for start in ("metrics", "output", *(["weights"] if exact else [])):
-            assert difference(ours, one, start) < (1e-8 if exact else 1e-2), start
+        for start, bound in bounds.items():
+            assert difference(ours, one, start) < bound, start
 
 
 @pytest.mark.parametrize("name", CASES)
