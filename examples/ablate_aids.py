@@ -59,6 +59,7 @@ ARMS = {
     for arm in (
         # -- reconstruction alone, from fresh weights
         Arm("base", 1, "as the preset"),
+        Arm("base-again", 1, "another seed: how far does chance alone carry a row?", seed=1),
         Arm(
             "no-balance",
             1,
@@ -108,6 +109,7 @@ ARMS = {
         ),
         # -- discriminators, from the weights of base
         Arm("adversary", 2, "as the preset: discriminators of patches judge reconstructions"),
+        Arm("adversary-again", 2, "another seed", seed=1),
         Arm(
             "alone",
             2,
@@ -232,8 +234,9 @@ def about(trainings: Trainings, scores: Scores) -> str:
     return (
         f"Level 1 of {trainings.preset.model.name} ({level.frames}/{level.resolution}x{level.resolution}, stride "
         f"{level.stride}). Phase 1 is reconstruction alone for {trainings.steps[0]} steps; phase 2 goes on from its "
-        f"base, for {trainings.steps[1]} steps with discriminators. Each arm was trained once: what another seed "
-        "would change is not in the intervals. Seconds are those of its phase.\n\n"
+        f"base, for {trainings.steps[1]} steps with discriminators. Each arm was trained once, and the intervals hold "
+        "nothing of what another seed would change: that is what the rows `again` are for. Seconds are those of the "
+        "phase.\n\n"
         f"{len(real.takes)} generated videos, sigma {lab.sigma:g} but in the second table, against as many windows of "
         f"{len(real.takes.unique())} clips, in the same classes; so are the real clips of train. {network.name}: "
         f"sha256 {network.sha256[:16]}. In brackets 95 % over {scores.trials} draws of the clips and of the generated "

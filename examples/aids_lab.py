@@ -87,6 +87,8 @@ class Arm:
     """Whether the discriminators stay away in phase 2, too."""
     without: str = ""
     """Trains nothing: it is the base without the tensors of its state whose names hold this."""
+    seed: int = 0
+    """Of its training, among those of its phase."""
 
 
 def recipe(preset: Preset, arm: Arm, steps: int) -> Recipe:
@@ -151,7 +153,7 @@ class Trainings:
 
     def _make(self, arm: Arm, diverged: Path) -> None:
         try:
-            run, index = self._plan(arm, self._steps(arm))
+            run, index = self.planned(arm, self._steps(arm))
             if arm.without:
                 take_over(self.folder(self.base(1)), run.out, arm.without)
             else:
@@ -160,13 +162,17 @@ class Trainings:
         except TrainingError as error:
             diverged.write_text(f"{error}\n")
 
-    def _plan(self, arm: Arm, steps: int) -> tuple[Run, ClipIndex]:
-        """The second phase has another seed, so it sees other windows than the first ones of phase 1 again."""
+    def planned(self, arm: Arm, steps: int) -> tuple[Run, ClipIndex]:
+        """The run of an arm for `steps` steps, and the clips it trains on; nothing is written.
+
+        The phases have different seeds: the second sees other windows than the first ones of phase 1 again.
+        """
         made = recipe(self.preset, arm, steps)
         model = replace(self.preset.model, levels=(made.level,), num_classes=self.lab.classes, classes=())
         start = self.folder(self.base(1)) if arm.phase == 2 else None
+        seed = arm.phase - 1 + 2 * arm.seed
         preset = Preset(model, (made.training,), self.preset.source)
-        return plan(preset, 1, self.lab.train, self.folder(arm), None, {}, arm.phase - 1, start=start)
+        return plan(preset, 1, self.lab.train, self.folder(arm), None, {}, seed, start=start)
 
     def _train(self, run: Run, index: ClipIndex) -> None:
         device = choose_device("auto")
@@ -181,7 +187,7 @@ class Trainings:
         if not arm.same_time:
             return steps
         probe = min(PROBE, steps)
-        self._train(*self._plan(arm, probe))
+        self._train(*self.planned(arm, probe))
         paces = [pace(self.folder(other), probe) for other in (self.base(arm.phase), arm)]
         return max(probe, round(steps * paces[0] / paces[1]))
 

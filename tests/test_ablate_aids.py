@@ -111,6 +111,7 @@ def test_each_arm_changes_one_thing_of_hvg_mini(program: ModuleType, lab: Module
     whole = DiscriminatorConfig(32, (1, 2, 4))
     assert changes == {
         "base": {},
+        "base-again": {},
         "no-balance": {"balance_classes": False},
         "no-structure": {"structure_weight": 0.0},
         "no-motion": {"motion_weight": 0.0},
@@ -120,12 +121,22 @@ def test_each_arm_changes_one_thing_of_hvg_mini(program: ModuleType, lab: Module
         "normal-codes": {"code_components": 0},
         "last-weights": {"ema": 0.0},
         "adversary": {},
+        "adversary-again": {},
         "alone": {"steps": lab.ALWAYS},
         "whole-frames": {"spatial": whole, "temporal": whole},
         "augmented": {"augment": ("color", "translation")},
         "large-batch": {"batch_size": 32, "accumulate": 2},
         "no-reconstruction": {"weight": 0.0},
     }
+
+
+def test_only_the_arms_that_are_there_for_chance_have_another_seed(
+    program: ModuleType, clips: Path, tmp_path: Path
+) -> None:
+    trainings = program.trainings_of(options(program, clips, tmp_path))
+    arms = [arm for arm in program.ARMS.values() if arm.phase == 1]
+    seeds = {arm.name: trainings.planned(arm, 3)[0].seed for arm in arms}
+    assert {name for name, seed in seeds.items() if seed != seeds["base"]} == {"base-again"}
 
 
 def test_the_bases_are_the_preset_in_its_two_phases(program: ModuleType, lab: ModuleType) -> None:
@@ -159,7 +170,7 @@ def test_an_unknown_arm_is_refused_with_those_there_are(
     assert options(program, clips, tmp_path).arms == list(program.ARMS)
     with pytest.raises(SystemExit):
         options(program, clips, tmp_path, "--arms", "base,bass")
-    assert "'bass': give some of base,no-balance" in capsys.readouterr().err
+    assert "'bass': give some of base,base-again" in capsys.readouterr().err
 
 
 # ---- measures ----------------------------------------------------------------------------------
