@@ -236,7 +236,7 @@ def about(trainings: Trainings, scores: Scores) -> str:
         f"{level.stride}). Phase 1 is reconstruction alone for {trainings.steps[0]} steps; phase 2 goes on from its "
         f"base, for {trainings.steps[1]} steps with discriminators. Each arm was trained once, and the intervals hold "
         "nothing of what another seed would change: that is what the rows `again` are for. Seconds are those of the "
-        "phase.\n\n"
+        "phase, on a machine that may have done other things meanwhile.\n\n"
         f"{len(real.takes)} generated videos, sigma {lab.sigma:g} but in the second table, against as many windows of "
         f"{len(real.takes.unique())} clips, in the same classes; so are the real clips of train. {network.name}: "
         f"sha256 {network.sha256[:16]}. In brackets 95 % over {scores.trials} draws of the clips and of the generated "

@@ -162,8 +162,8 @@ class Trainings:
         except TrainingError as error:
             diverged.write_text(f"{error}\n")
 
-    def planned(self, arm: Arm, steps: int) -> tuple[Run, ClipIndex]:
-        """The run of an arm for `steps` steps, and the clips it trains on; nothing is written.
+    def planned(self, arm: Arm, steps: int, out: Path | None = None) -> tuple[Run, ClipIndex]:
+        """The run of an arm for `steps` steps, in its folder or in `out`, and its clips; nothing is written.
 
         The phases have different seeds: the second sees other windows than the first ones of phase 1 again.
         """
@@ -172,7 +172,7 @@ class Trainings:
         start = self.folder(self.base(1)) if arm.phase == 2 else None
         seed = arm.phase - 1 + 2 * arm.seed
         preset = Preset(model, (made.training,), self.preset.source)
-        return plan(preset, 1, self.lab.train, self.folder(arm), None, {}, seed, start=start)
+        return plan(preset, 1, self.lab.train, out or self.folder(arm), None, {}, seed, start=start)
 
     def _train(self, run: Run, index: ClipIndex) -> None:
         device = choose_device("auto")
@@ -182,14 +182,18 @@ class Trainings:
     # -- steps of equal time
 
     def _steps(self, arm: Arm) -> int:
-        """Steps of an arm; of one that takes the time of its base by the speed of the first steps of both."""
+        """Steps of an arm; of one that takes the time of its base by the speed of the first steps of both.
+
+        Those of the base are taken again, beside the arm's: the machine may have been busier when it was trained.
+        """
         steps = max(1, round(self.steps[arm.phase - 1] * arm.share))
         if not arm.same_time:
             return steps
-        probe = min(PROBE, steps)
+        probe, folder = min(PROBE, steps), self.folder(arm)
+        again = folder.with_name(f"{arm.name}-pace")
+        self._train(*self.planned(self.base(arm.phase), probe, again))
         self._train(*self.planned(arm, probe))
-        paces = [pace(self.folder(other), probe) for other in (self.base(arm.phase), arm)]
-        return max(probe, round(steps * paces[0] / paces[1]))
+        return max(probe, round(steps * pace(again, probe) / pace(folder, probe)))
 
 
 def take_over(base: Path, folder: Path, without: str) -> None:

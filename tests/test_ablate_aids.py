@@ -291,7 +291,7 @@ def test_it_trains_what_is_missing_and_tabulates_what_is_there(
     for arm in program.ARMS.values():
         wanted = {1: 3, 2: 2}[arm.phase]
         if arm.same_time:
-            paces = [lab.pace(runs[arm.phase] / name, wanted) for name in (program.BASES[arm.phase - 1], arm.name)]
+            paces = [lab.pace(runs[arm.phase] / name, wanted) for name in (f"{arm.name}-pace", arm.name)]
             wanted = max(wanted, round(wanted * paces[0] / paces[1]))
         assert steps[arm.name] == (1 if arm.name == "large-batch" else wanted)
     curve = rows[2 + len(program.ARMS) :]
