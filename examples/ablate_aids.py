@@ -86,6 +86,12 @@ ARMS = {
             lambda recipe: recipe.of_training(random_scale=(0.75, 1.0)),
         ),
         Arm(
+            "random-stride",
+            1,
+            "half of the windows at half the stride: do more speeds teach motion?",
+            lambda recipe: recipe.of_training(random_stride=True),
+        ),
+        Arm(
             "wider",
             1,
             "half as many channels again, for the time of base: is the network too small?",

@@ -117,6 +117,7 @@ def test_each_arm_changes_one_thing_of_hvg_mini(program: ModuleType, lab: Module
         "no-motion": {"motion_weight": 0.0},
         "half-code": {"nats": 12.0},
         "random-crops": {"random_scale": (0.75, 1.0)},
+        "random-stride": {"random_stride": True},
         "wider": {"channels": 24},
         "normal-codes": {"code_components": 0},
         "last-weights": {"ema": 0.0},

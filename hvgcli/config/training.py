@@ -65,6 +65,8 @@ class TrainingConfig:
     """Weight of the penalty on generator weights whose rows are not orthogonal (1e-4 in TrIVD-GAN, E.2)."""
     random_scale: tuple[float, float] = (1.0, 1.0)
     """Side of the random crop, as a range of fractions of the clip's short side."""
+    random_stride: bool = False
+    """Cut half of the windows at half the stride (where it is even), so that more speeds are seen (not in HVG)."""
     condition_noise: float = 0.0
     """Largest standard deviation of the noise added to real conditions (levels above the first)."""
     condition_reuse: int = 1

@@ -35,6 +35,7 @@ def window_spec(config: ModelConfig, level: int, training: TrainingConfig) -> wi
         resolution=config.resolution,
         random_scale=training.random_scale,
         balance_classes=training.balance_classes,
+        random_stride=training.random_stride,
         batch_size=training.batch_size,
         flip=True,
     )

@@ -153,6 +153,8 @@ def test_every_level_is_cut_at_the_size_of_the_last_and_at_its_own_stride() -> N
     assert [spec.stride for spec in specs] == [4, 2, 1]
     assert [spec.frames for spec in specs] == [4, 4, 4]
     assert all(spec.flip and spec.random_scale == (0.5, 1.0) and spec.balance_classes for spec in specs)
+    assert not any(spec.random_stride for spec in specs)
+    assert window_spec(config, 1, replace(TRAINING, random_stride=True)) == replace(specs[0], random_stride=True)
 
 
 def test_generated_conditions_have_the_classes_of_the_data(data: Path, tmp_path: Path) -> None:
