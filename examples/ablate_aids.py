@@ -140,6 +140,12 @@ ARMS = {
             share=0.5,
         ),
         Arm(
+            "orthogonal",
+            2,
+            "weights of the generator are drawn to orthogonal rows (1e-4, TrIVD-GAN): does that steady it?",
+            lambda recipe: recipe.of_training(orthogonal_penalty=1e-4),
+        ),
+        Arm(
             "no-reconstruction",
             2,
             "no reconstruction error beside the discriminators: does it hold them?",

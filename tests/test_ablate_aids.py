@@ -127,6 +127,7 @@ def test_each_arm_changes_one_thing_of_hvg_mini(program: ModuleType, lab: Module
         "whole-frames": {"spatial": whole, "temporal": whole},
         "augmented": {"augment": ("color", "translation")},
         "large-batch": {"batch_size": 32, "accumulate": 2},
+        "orthogonal": {"orthogonal_penalty": 1e-4},
         "no-reconstruction": {"weight": 0.0},
     }
 
